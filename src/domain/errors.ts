@@ -1,0 +1,293 @@
+// Every failure that a person can meet has a stable code, says what was expected, what was found, where, and what
+// to do. The registry below is the only place where codes are defined; docs/errors.md is written from it, and a
+// test holds the two together. This file is free of I/O and of Node: workflow code uses it too.
+
+/** What a code means, for the documentation and for HTTP. */
+export interface ErrorKind {
+  /** One line: when does this happen? */
+  readonly title: string;
+  /** One line: what can the reader do about it? */
+  readonly remedy: string;
+  /** Status of an HTTP answer that carries this code. */
+  readonly http: number;
+}
+
+const kind = (http: number, title: string, remedy: string): ErrorKind => ({ http, title, remedy });
+
+export const ERROR_KINDS = {
+  TL_BASE_IMAGE_UNAVAILABLE: kind(
+    422,
+    'A base image of the Dockerfile could not be pulled.',
+    'Make the registry reachable from the builder, or give the image as a named context: THROUGHLINE_BUILD_CONTEXTS="golang:1.26=container-image://localhost/golang:1.26".',
+  ),
+  TL_BUILD_FAILED: kind(
+    422,
+    'The image builder ended with an error.',
+    'Read the last lines of the build, which the message carries; run the named build by hand with the same arguments.',
+  ),
+  TL_CONFIG_INVALID: kind(
+    400,
+    'A setting of the server, the worker or the command line is not usable.',
+    'Correct the setting that the message names.',
+  ),
+  TL_DATA_DIR_IN_USE: kind(
+    409,
+    'Another `throughline dev` is running on this data directory.',
+    'Stop it, or choose another directory with --data.',
+  ),
+  TL_FILE_NOT_FOUND: kind(
+    422,
+    'A file or directory that the plan names does not exist at the commit.',
+    'Correct the path in the plan, or commit the file.',
+  ),
+  TL_IDEMPOTENCY_KEY_REUSED: kind(
+    409,
+    'The idempotency key was used before, for a different request.',
+    'Use a new key for a new request; repeat the first request unchanged to get its release.',
+  ),
+  TL_INTERNAL: kind(
+    500,
+    'Something that should not happen happened inside Throughline.',
+    'Look for the trace id in the logs, and report it with the message.',
+  ),
+  TL_JOB_INVALID: kind(
+    422,
+    'The training manifest is not one usable batch/v1 Job.',
+    'Correct the manifest; `kubectl create --dry-run=client -f` shows what Kubernetes thinks of it.',
+  ),
+  TL_JOB_UNSUPPORTED: kind(
+    422,
+    'The training manifest uses something that this runtime cannot give it.',
+    'Use the kubernetes runtime for this plan, or leave that part out of the manifest.',
+  ),
+  TL_MANIFEST_AMBIGUOUS: kind(
+    422,
+    'More than one workload of the GitOps manifest has the named container.',
+    'Name a manifest with one such workload, or give the containers different names.',
+  ),
+  TL_MANIFEST_CONTAINER_MISSING: kind(
+    422,
+    'No workload of the GitOps manifest has the named container.',
+    'Correct `container` in the plan; the message lists the containers that exist.',
+  ),
+  TL_MANIFEST_INVALID: kind(
+    422,
+    'The GitOps manifest cannot be read, or cannot be edited without changing what is not ours.',
+    'Correct the manifest at the place that the message names.',
+  ),
+  TL_METRIC_BELOW_GATE: kind(
+    422,
+    'A metric of the trained model does not meet the gate of the plan.',
+    'Nothing was built or deployed. Improve the model, or change `evaluate.accept` in the plan.',
+  ),
+  TL_METRIC_MISSING: kind(
+    422,
+    'The gate names a metric that the training program did not report.',
+    'Report the metric in RESULT_FILE, or correct its name in `evaluate.accept`.',
+  ),
+  TL_METRIC_NOT_FINITE: kind(
+    422,
+    'A metric that the gate names is NaN or infinite.',
+    'Nothing was built or deployed. The training probably diverged: look at its log.',
+  ),
+  TL_MODEL_INVALID: kind(
+    422,
+    'The model that the training program left cannot be handed over.',
+    'Write regular files below MODEL_OUTPUT, and report a sha256 digest where one is reported.',
+  ),
+  TL_MODEL_MISSING: kind(
+    422,
+    'The training program ended well but left no model.',
+    'Write the model below MODEL_OUTPUT, or report its uri and digest.',
+  ),
+  TL_PARAMETER_UNKNOWN: kind(
+    422,
+    'A trigger sets a parameter that the plan does not declare.',
+    'Declare it under `train.parameters`, or correct its name.',
+  ),
+  TL_PATH_UNSAFE: kind(
+    422,
+    'A path leaves the repository, or goes through a symbolic link.',
+    'Use a path relative to the root of the repository, without `..` and without symbolic links.',
+  ),
+  TL_PLAN_INVALID: kind(
+    422,
+    'The plan does not follow its schema.',
+    'Correct the plan at the line that the message names; `throughline validate` checks it, `throughline schema` prints the schema.',
+  ),
+  TL_PLAN_NOT_FOUND: kind(
+    422,
+    'There is no plan at the given path.',
+    'Commit a throughline.yaml, or name its path in the trigger.',
+  ),
+  TL_PLAN_TOO_LARGE: kind(
+    422,
+    'The plan, or a manifest that it names, is larger than a plan can be.',
+    'Keep the plan below 256 KiB and manifests below 4 MiB.',
+  ),
+  TL_PLAN_UNSUPPORTED: kind(
+    422,
+    'The plan asks for something that this version does not do yet.',
+    'Leave it out, or use a version that has it; the message names what it is.',
+  ),
+  TL_PUSH_REJECTED: kind(
+    422,
+    'The GitOps remote refuses the push for a reason that a new try does not cure.',
+    'Read the message of the server: a protected branch, a hook, a quota.',
+  ),
+  TL_REF_NOT_FOUND: kind(
+    422,
+    'The repository has no such branch, tag or commit.',
+    'Correct `ref`, or push it first.',
+  ),
+  TL_RELEASE_NOT_FOUND: kind(
+    404,
+    'There is no such release.',
+    'Check the id; `throughline list` shows the releases that Temporal knows.',
+  ),
+  TL_RELEASE_SUPERSEDED: kind(
+    409,
+    'A newer release of the same model already owns this environment.',
+    'Nothing to do: the newer one is deployed. Trigger again to deploy this commit on purpose.',
+  ),
+  TL_REPOSITORY_DENIED: kind(
+    422,
+    'The git server refuses access to the repository.',
+    'Give the worker credentials for it (a git credential helper or an SSH key).',
+  ),
+  TL_REPOSITORY_INVALID: kind(
+    400,
+    'The repository is no git URL that a release may use.',
+    'Use an https, ssh or file URL, or an absolute path on the worker.',
+  ),
+  TL_REPOSITORY_NOT_FOUND: kind(
+    422,
+    'There is no git repository at the URL.',
+    'Correct the URL, or give the worker access: servers answer "not found" to those who may not see it.',
+  ),
+  TL_REPOSITORY_UNREACHABLE: kind(
+    503,
+    'The git server does not answer.',
+    'Check the URL and the network between the worker and the server; then trigger again.',
+  ),
+  TL_REQUEST_INVALID: kind(
+    400,
+    'The request is not of the form that the API takes.',
+    'Correct the field that the message names; /openapi.json describes the API.',
+  ),
+  TL_REQUEST_TOO_LARGE: kind(413, 'The body of the request is too large.', 'Send less than 1 MiB.'),
+  TL_RESULT_MISSING: kind(
+    422,
+    'The training program ended well but reported nothing readable.',
+    'Write the result as JSON to RESULT_FILE, or print MODEL_ID=… and accuracy=… lines.',
+  ),
+  TL_RESULT_UNREADABLE: kind(
+    422,
+    'What the training program wrote to RESULT_FILE is not a result.',
+    'Write one JSON object of at most 4096 bytes: {"model":{"id","uri","digest"},"metrics":{…}}.',
+  ),
+  TL_ROUTE_NOT_FOUND: kind(404, 'The API has no such route.', '/openapi.json describes the API.'),
+  TL_TEMPORAL_UNAVAILABLE: kind(
+    503,
+    'Temporal cannot be reached.',
+    'Check TEMPORAL_ADDRESS and that the server runs; nothing was started, so the same request can be sent again.',
+  ),
+  TL_TOOL_MISSING: kind(
+    422,
+    'A program that is needed here is not installed.',
+    'Install it as the message says.',
+  ),
+  TL_TRACEPARENT_INVALID: kind(
+    400,
+    'The traceparent is not one of W3C Trace Context.',
+    'Send 00-<32 hex digits>-<16 hex digits>-<2 hex digits>, neither id all zeros, or leave it out.',
+  ),
+  TL_TRAINING_FAILED: kind(
+    422,
+    'The training program failed, and its Job allows no further try.',
+    'Read the end of its log, which the message carries; `throughline logs RELEASE` shows all of it.',
+  ),
+  TL_TRAINING_TIMEOUT: kind(
+    422,
+    'The training took longer than the plan or its Job allows.',
+    'Raise `train.timeout` or `activeDeadlineSeconds`, or make the training shorter.',
+  ),
+  TL_WAITED_TOO_LONG: kind(
+    503,
+    'Something that the release waits for did not come back within its deadline.',
+    'Look at what the message says is being waited for, mend it, then trigger again.',
+  ),
+} as const satisfies Record<string, ErrorKind>;
+
+export type ErrorCode = keyof typeof ERROR_KINDS;
+
+/** Where a problem is: a file of the repository, and the place in it. Lines and columns count from 1. */
+export interface Location {
+  readonly file: string;
+  readonly line?: number | undefined;
+  readonly column?: number | undefined;
+}
+
+/** A problem as data: what crosses processes, ends up in history, and is printed. */
+export interface Problem {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly expected?: string | undefined;
+  readonly found?: string | undefined;
+  readonly where?: Location | undefined;
+  /** What to do, where there is more to say than the registry's remedy. */
+  readonly hint?: string | undefined;
+  /** Further problems of the same kind (a plan can have several). */
+  readonly also?: readonly Problem[] | undefined;
+}
+
+/** The error class of the project: a {@link Problem} that can be thrown. */
+export class ThroughlineError extends Error {
+  override readonly name = 'ThroughlineError';
+  readonly problem: Problem;
+
+  constructor(
+    code: ErrorCode,
+    message: string,
+    extra: Omit<Problem, 'code' | 'message'> & { cause?: unknown } = {},
+  ) {
+    const { cause, ...rest } = extra;
+    super(message, cause === undefined ? undefined : { cause });
+    this.problem = { code, message, ...rest };
+  }
+
+  get code(): ErrorCode {
+    return this.problem.code;
+  }
+
+  static from(problem: Problem): ThroughlineError {
+    const { code, message, ...rest } = problem;
+    return new ThroughlineError(code, message, rest);
+  }
+}
+
+export function isErrorCode(value: unknown): value is ErrorCode {
+  return typeof value === 'string' && Object.hasOwn(ERROR_KINDS, value);
+}
+
+/** `training/job.yaml:3:5`, as editors and terminals make it clickable. */
+export function formatLocation(where: Location): string {
+  return [where.file, where.line, where.column].filter((part) => part !== undefined).join(':');
+}
+
+/** A problem as text for a terminal: first the fact, then what to do. Ends without a newline. */
+export function formatProblem(problem: Problem): string {
+  const lines = [
+    `${problem.where ? `${formatLocation(problem.where)}: ` : ''}${problem.message} [${problem.code}]`,
+  ];
+  if (problem.expected !== undefined) lines.push(`  expected: ${problem.expected}`);
+  if (problem.found !== undefined) lines.push(`  found:    ${problem.found}`);
+  lines.push(`  to do:    ${problem.hint ?? ERROR_KINDS[problem.code].remedy}`);
+  for (const other of problem.also ?? []) lines.push(formatProblem(other));
+  return lines.join('\n');
+}
+
+/** Message of anything that was thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,116 @@
+// A release as data: what asks for it, what it does, how it ends. Shared by gateway, workflow, activities and CLI.
+import type { Problem } from './errors.js';
+import type { CommitSha, Digest, ReleaseId } from './ids.js';
+import type { TraceCarrier } from './trace.js';
+
+/** What a caller asks for, validated at the edge, with every default filled in. The workflow's only input. */
+export interface ReleaseRequest {
+  readonly release: ReleaseId;
+  readonly repository: string;
+  readonly ref: string;
+  readonly planPath: string;
+  /** Overrides of `train.parameters`, by name. */
+  readonly parameters: Readonly<Record<string, string>>;
+  /** Context of the release's own span; everything the release hands out descends from it (DESIGN §5). */
+  readonly trace: TraceCarrier;
+  /** The caller's own span, where the trigger carried one: the parent of `RUN`. */
+  readonly caller?: string | undefined;
+  readonly spinnaker?: SpinnakerExecution | undefined;
+  readonly requestedBy?: string | undefined;
+  /** When the trigger arrived. ISO 8601, UTC. The order between releases of one model is the order of this. */
+  readonly requestedAt: string;
+}
+
+/** The Spinnaker execution behind a trigger, as far as the trigger's payload named it. */
+export interface SpinnakerExecution {
+  readonly executionId: string;
+  readonly application?: string | undefined;
+  readonly pipeline?: string | undefined;
+  readonly stage?: string | undefined;
+}
+
+export interface DatasetReference {
+  readonly name: string;
+  readonly version: string;
+  /** As the training program computed it over the data that it read. */
+  readonly digest?: string | undefined;
+}
+
+/** What the training left: evidence, kept in history before the Job may vanish (I2). */
+export interface TrainedModel {
+  readonly id: string;
+  /** Where the build finds it: `file://` locally, `oci://` in a registry. */
+  readonly uri: string;
+  readonly digest: Digest;
+  /** Names of metrics are the program's; a number that is not finite is kept as its name, `"NaN"`. */
+  readonly metrics: Readonly<Record<string, number | NonFinite>>;
+  readonly datasetDigest?: string | undefined;
+  readonly job: string;
+  /** How many pods (locally: processes) the Job needed, the last one included. */
+  readonly attempts: number;
+  readonly startedAt: string;
+  readonly endedAt: string;
+}
+
+export type NonFinite = 'NaN' | 'Infinity' | '-Infinity';
+
+export interface BuiltImage {
+  /** Repository and tag, without the digest. */
+  readonly name: string;
+  readonly digest: Digest;
+  /** What a deployment pins: `repository:tag@sha256:…`. */
+  readonly reference: string;
+  /** Where the bytes are: a registry reference, or `oci:DIRECTORY` for a layout on disk. */
+  readonly location: string;
+}
+
+export interface GitOpsCommit {
+  readonly environment: string;
+  readonly repository: string;
+  readonly branch: string;
+  readonly manifest: string;
+  readonly commit: CommitSha;
+}
+
+export type StageType = 'plan' | 'train' | 'evaluate' | 'approve' | 'build' | 'deploy' | 'verify';
+export type StageStatus = 'RUNNING' | 'SUCCEEDED' | 'FAILED' | 'REJECTED' | 'CANCELED' | 'SUPERSEDED';
+
+/** One stage as far as it has come. Times are ISO 8601, UTC. */
+export interface Stage {
+  readonly name: string;
+  readonly type: StageType;
+  readonly status: StageStatus;
+  readonly startedAt: string;
+  readonly endedAt?: string | undefined;
+}
+
+/** How a release ended. */
+export type Outcome =
+  | { readonly status: 'SUCCEEDED' }
+  | { readonly status: 'REJECTED'; readonly problem: Problem }
+  | { readonly status: 'FAILED'; readonly problem: Problem }
+  | { readonly status: 'CANCELED'; readonly reason: string }
+  | { readonly status: 'SUPERSEDED'; readonly problem: Problem };
+
+export type OutcomeStatus = Outcome['status'];
+
+/** Everything that is known of a release, at any moment of it: the answer of the status query and of the API. */
+export interface ReleaseRecord {
+  readonly release: ReleaseId;
+  readonly status: 'RUNNING' | OutcomeStatus;
+  readonly request: Pick<
+    ReleaseRequest,
+    'repository' | 'ref' | 'planPath' | 'parameters' | 'requestedAt' | 'spinnaker'
+  >;
+  readonly traceId: string;
+  readonly traceparent: string;
+  readonly model?: string | undefined;
+  readonly commit?: CommitSha | undefined;
+  readonly dataset?: DatasetReference | undefined;
+  readonly training?: TrainedModel | undefined;
+  readonly image?: BuiltImage | undefined;
+  readonly deployments: readonly GitOpsCommit[];
+  readonly stages: readonly Stage[];
+  readonly outcome?: Outcome | undefined;
+  readonly endedAt?: string | undefined;
+}
