@@ -1,0 +1,20 @@
+// The plan: what a release is to do, as the model's repository says it. No I/O besides reading its files.
+export { formatDuration, parseDuration } from './duration.js';
+export { directoryFiles, normalizePath, type SourceFiles, symbolicLink, tooLarge } from './files.js';
+export {
+  DEFAULT_BACKOFF_LIMIT,
+  type JobContainer,
+  type JobManifest,
+  parseJobManifest,
+  trainingContainer,
+} from './job.js';
+export { DEFAULT_PLAN_PATH, type LoadedPlan, loadPlan, parsePlan } from './load.js';
+export {
+  type AcceptanceRule,
+  type Deployment,
+  type Plan,
+  parametersSchema,
+  planJsonSchema,
+  REPOSITORY_PATTERN,
+} from './schema.js';
+export { MAX_MANIFEST_BYTES } from './yaml.js';

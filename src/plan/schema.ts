@@ -1,0 +1,173 @@
+// The plan's schema: the one source of validation, of the TypeScript types and of the JSON Schema (DESIGN §3).
+// Strict throughout: a key that nobody reads is a mistake that nobody would notice.
+import { z } from 'zod';
+import { DURATION_PATTERN, parseDuration } from './duration.js';
+
+/** Names that Throughline itself gives to the training program (DESIGN §4), or that would break its process. */
+export const RESERVED_ENVIRONMENT =
+  /^(?:TRACEPARENT|TRACESTATE|BAGGAGE|DATASET_NAME|DATASET_VERSION|RELEASE_ID|MODEL_NAME|MODEL_OUTPUT|RESULT_FILE|PATH|HOME|OTEL_.*|LD_.*|DYLD_.*)$/;
+
+const ENVIRONMENT_VARIABLE = /^[A-Za-z_][A-Za-z0-9_]*$/;
+
+/** A DNS label (RFC 1123): what Kubernetes takes as a name, and as part of one. */
+const label = z
+  .string()
+  .max(53)
+  .regex(/^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?$/, 'expected lower-case letters, digits and dashes')
+  .describe('Lower-case letters, digits and dashes; at most 53 characters');
+
+const SAFE_PATH = /^(?!\/)(?!.*(?:^|\/)\.\.(?:\/|$))[^\0-\x1f\\]+$/;
+
+const path = z
+  .string()
+  .min(1)
+  .max(1024)
+  .regex(SAFE_PATH, 'expected a path below the plan’s directory: relative, with /, without ..')
+  .describe('A path relative to the directory of the plan; it may not leave it');
+
+/** Repository part of an image reference, without tag and digest (distribution/reference). */
+const IMAGE_NAME =
+  /^(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?(?::\d{1,5})?\/)?[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*$/;
+
+const imageName = z
+  .string()
+  .max(255)
+  .regex(IMAGE_NAME, 'expected an image name without tag and digest: registry.example/team/name')
+  .describe('An image’s name without tag and digest; Throughline adds both');
+
+const duration = z
+  .string()
+  .regex(DURATION_PATTERN, 'expected a duration such as 90s, 15m, 6h or 1h30m')
+  .describe('A duration such as 90s, 15m, 6h or 1h30m')
+  .transform((text, context) => {
+    const seconds = parseDuration(text);
+    if (seconds === undefined || seconds <= 0 || seconds > 30 * 86_400) {
+      context.addIssue({ code: 'custom', message: 'expected a duration between 1ms and 30d' });
+      return z.NEVER;
+    }
+    return seconds;
+  });
+
+/** git-check-ref-format(1), as far as a pattern can say it. */
+const branch = z
+  .string()
+  .max(255)
+  .regex(
+    /^(?![-/.])(?!.*(?:\.\.|@\{|\/\/|\/\.|\.lock(?:\/|$)))[^\0-\x20\x7f~^:?*[\\]+(?<![/.])$/,
+    'expected the name of a git branch',
+  );
+
+/** What names a repository: https, http, ssh or file URL, scp-like, or an absolute path. Never an option or a helper. */
+export const REPOSITORY_PATTERN =
+  /^(?:(?:https?|ssh|file):\/\/[^\s\0-\x1f]+|[A-Za-z0-9_.-]+@[A-Za-z0-9.-]+:[^\s\0-\x1f]+|\/[^\0-\x1f]+)$/;
+
+const repository = z
+  .string()
+  .max(2048)
+  .regex(REPOSITORY_PATTERN, 'expected an https, ssh or file URL of a git repository')
+  .refine(
+    (url) => !/^[a-z]+:\/\/[^/@]*:[^/@]*@/.test(url),
+    'expected a URL without a password: secrets are never in a plan',
+  );
+
+const parameterName = z
+  .string()
+  .regex(ENVIRONMENT_VARIABLE, 'expected the name of an environment variable')
+  .refine(
+    (name) => !RESERVED_ENVIRONMENT.test(name),
+    'expected another name: this one is set by Throughline or by the system',
+  );
+
+const parameterValue = z
+  .union([z.string().max(4096), z.number(), z.boolean()], 'expected a string, a number or a boolean')
+  .refine((value) => typeof value !== 'number' || Number.isFinite(value), 'expected a finite number')
+  .refine(
+    (value) => typeof value !== 'number' || !Number.isInteger(value) || Number.isSafeInteger(value),
+    'expected a number below 2^53; quote a larger one',
+  )
+  .refine((value) => typeof value !== 'string' || !value.includes('\0'), 'expected text without NUL bytes')
+  .transform(String);
+
+/** Parameters by environment variable; a trigger's overrides follow the same rule. */
+export const parametersSchema = z.record(parameterName, parameterValue);
+
+const acceptance = z
+  .strictObject({
+    metric: z.string().min(1).max(200).describe('The metric’s name, as the training program reports it'),
+    atLeast: z.number().optional(),
+    atMost: z.number().optional(),
+  })
+  .refine(
+    (rule) => rule.atLeast !== undefined || rule.atMost !== undefined,
+    'expected atLeast, atMost, or both',
+  );
+
+const train = z.strictObject({
+  job: path.describe('An ordinary batch/v1 Job; used as it is, plus the environment of the contract'),
+  build: z
+    .strictObject({ context: path, dockerfile: path.default('Dockerfile'), image: imageName })
+    .optional()
+    .describe('The trainer’s image, built at the commit'),
+  dataset: z.strictObject({
+    name: z.string().min(1).max(200),
+    version: z.string('expected a string; quote a version that looks like a number').min(1).max(200),
+  }),
+  parameters: parametersSchema.default({}),
+  timeout: duration.default(6 * 3600),
+});
+
+const deploy = z.strictObject({
+  environment: label,
+  approval: z.enum(['none', 'required']).default('none'),
+  repository: repository.describe('The GitOps repository'),
+  branch: branch.default('main'),
+  manifest: z
+    .string()
+    .max(1024)
+    .regex(SAFE_PATH, 'expected a path below the root of the GitOps repository: relative, with /, without ..')
+    .describe('The manifest, relative to the root of the GitOps repository'),
+  container: label.describe('The container whose image and environment are set'),
+  argocd: z
+    .strictObject({
+      application: label,
+      namespace: label.default('argocd'),
+      timeout: duration.default(15 * 60),
+    })
+    .optional(),
+});
+
+export const planSchema = z.strictObject({
+  apiVersion: z.literal('throughline.dev/v1alpha1'),
+  kind: z.literal('ReleasePlan'),
+  metadata: z.strictObject({ name: label.describe('The model’s name') }),
+  train,
+  evaluate: z
+    .strictObject({ accept: z.array(acceptance).max(100) })
+    .default({ accept: [] })
+    .describe('The gate: a release whose model does not meet every rule ends REJECTED'),
+  build: z.strictObject({ context: path, dockerfile: path.default('Dockerfile'), image: imageName }),
+  deploy: z
+    .array(deploy)
+    .max(20)
+    .refine(
+      (entries) => new Set(entries.map((entry) => entry.environment)).size === entries.length,
+      'expected each environment once',
+    )
+    .default([]),
+});
+
+/** A validated plan: every default filled in, durations in seconds, parameters as text. */
+export type Plan = z.output<typeof planSchema>;
+export type Deployment = Plan['deploy'][number];
+export type AcceptanceRule = Plan['evaluate']['accept'][number];
+
+/** JSON Schema (draft 2020-12) of what a person writes. */
+export function planJsonSchema(): Record<string, unknown> {
+  const schema = z.toJSONSchema(planSchema, { io: 'input', unrepresentable: 'any' });
+  return {
+    $schema: schema.$schema,
+    $id: 'https://throughline.dev/schemas/v1alpha1/release-plan.json',
+    title: 'Throughline release plan',
+    ...schema,
+  };
+}
