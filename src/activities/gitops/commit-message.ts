@@ -1,0 +1,66 @@
+// The message of a GitOps commit, written and read: its trailers are how a later attempt finds what an earlier one did
+// (I3), and how a release sees that a newer one was there before it (I4).
+
+export interface DeployMessage {
+  readonly release: string;
+  readonly traceparent: string;
+  readonly model: string;
+  readonly modelId: string;
+  readonly imageDigest: string;
+  readonly sourceCommit: string;
+  readonly datasetVersion: string;
+  readonly environment: string;
+  /** When the release was asked for. ISO 8601, UTC: the order between releases of one model. */
+  readonly requestedAt: string;
+}
+
+export function formatMessage(message: DeployMessage): string {
+  const trailers = {
+    'Release-Id': message.release,
+    Traceparent: message.traceparent,
+    Model: message.model,
+    'Model-Id': message.modelId,
+    'Image-Digest': message.imageDigest,
+    'Source-Commit': message.sourceCommit,
+    'Dataset-Version': message.datasetVersion,
+    Environment: message.environment,
+    'Requested-At': message.requestedAt,
+  };
+  const lines = Object.entries(trailers).map(([name, value]) => `${name}: ${oneLine(value)}`);
+  return `Deploy model ${oneLine(message.modelId)} with trace ${message.traceparent}\n\n${lines.join('\n')}\n`;
+}
+
+/** What a deploying commit says of itself. */
+export interface DeployTrailers {
+  readonly commit: string;
+  readonly release: string;
+  readonly model: string;
+  readonly environment: string;
+  readonly requestedAt: string;
+}
+
+const FIELDS = ['Release-Id', 'Model', 'Environment', 'Requested-At'] as const;
+const UNIT = '%x1f';
+const RECORD = '%x1e';
+
+/** `--format` for git log whose output {@link parseLog} reads. */
+export const LOG_FORMAT = `--format=%H${FIELDS.map((name) => `${UNIT}%(trailers:key=${name},valueonly,separator=%x2C)`).join('')}${RECORD}`;
+
+export function parseLog(output: string): DeployTrailers[] {
+  return output
+    .split('\x1e')
+    .map((record) => record.trim().split('\x1f'))
+    .filter((fields) => fields.length === FIELDS.length + 1)
+    .map(([commit = '', release = '', model = '', environment = '', requestedAt = '']) => ({
+      commit,
+      release: release.trim(),
+      model: model.trim(),
+      environment: environment.trim(),
+      requestedAt: requestedAt.trim(),
+    }));
+}
+
+/** A trailer ends with its line, so a value never has a second one. */
+function oneLine(value: string): string {
+  return value.replace(/[\r\n]+/g, ' ');
+}

@@ -1,0 +1,69 @@
+// Running git: one place for its environment, its time limits and what it may do.
+import { type SimpleGit, simpleGit } from 'simple-git';
+
+/** A command that neither ends nor prints anything for this long is stopped. */
+const SILENCE_MS = 60_000;
+
+/** What git and its helpers (ssh, credential helpers, proxies) need of the worker's environment; nothing else passes (I9). */
+const PASSED_ON = [
+  'PATH',
+  'HOME',
+  'USER',
+  'TMPDIR',
+  'XDG_CONFIG_HOME',
+  'SSH_AUTH_SOCK',
+  'HTTP_PROXY',
+  'HTTPS_PROXY',
+  'NO_PROXY',
+  'http_proxy',
+  'https_proxy',
+  'no_proxy',
+  'GIT_SSH_COMMAND',
+  'GIT_SSL_CAINFO',
+  'GIT_ASKPASS',
+  'GIT_CONFIG_GLOBAL',
+  'GIT_CONFIG_SYSTEM',
+  'GIT_CONFIG_NOSYSTEM',
+] as const;
+
+const OWN = {
+  GIT_TERMINAL_PROMPT: '0', // a missing password is an error, never a question
+  LC_ALL: 'C', // messages are parsed
+  GIT_OPTIONAL_LOCKS: '0',
+};
+
+/** git in a directory. `env` adds variables of single commands (an index file, an author). */
+export function gitIn(
+  directory: string,
+  signal?: AbortSignal,
+  env: Record<string, string> = {},
+  input?: string,
+): SimpleGit {
+  const inherited = Object.fromEntries(
+    PASSED_ON.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])),
+  ) as Record<string, string>;
+  const all = { ...inherited, ...OWN, ...env };
+  return simpleGit({
+    baseDir: directory,
+    ...(signal ? { abort: signal } : {}),
+    timeout: { block: SILENCE_MS },
+    maxConcurrentProcesses: 4,
+    trimmed: false,
+    ...(input === undefined ? {} : { input: () => input }),
+    allowEnvironment: Object.keys(all).filter((name) => name.startsWith('GIT_')),
+    // What the worker's own environment configures is the operator's choice; nothing of a plan gets here.
+    unsafe: {
+      allowUnsafeSshCommand: true,
+      allowUnsafeAskPass: true,
+      allowUnsafeConfigPaths: true,
+    },
+    config: [
+      'protocol.ext.allow=never',
+      'core.quotePath=false',
+      'http.lowSpeedLimit=1',
+      'http.lowSpeedTime=30',
+      'maintenance.auto=false', // no background process outlives a command
+      'gc.auto=0',
+    ],
+  }).env(all);
+}

@@ -1,0 +1,249 @@
+// A cached bare copy of a remote repository. It is a cache and nothing more: it can be deleted at any time, and several
+// processes may use it at once, because every fetch goes to a ref of its own.
+import { randomUUID } from 'node:crypto';
+import { access, mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ThroughlineError } from '../domain/errors.js';
+import { type CommitSha, parseCommitSha, sha256Hex } from '../domain/ids.js';
+import { normalizePath, type SourceFiles, symbolicLink, tooLarge } from '../plan/index.js';
+import { remoteFailure } from './failures.js';
+import { gitIn } from './git.js';
+import { checkRepositoryUrl, redact } from './url.js';
+
+/** Where a ref of the remote stands. */
+export interface ResolvedRef {
+  readonly commit: CommitSha;
+  /** `branch`, `tag` or `commit`: the conventions' `vcs.ref.type`, and what a commit id is. */
+  readonly type: 'branch' | 'tag' | 'commit';
+}
+
+export class Mirror {
+  private constructor(
+    readonly repository: string,
+    /** The bare repository on this machine. */
+    readonly directory: string,
+  ) {}
+
+  /** Opens the copy below `cache`, or makes an empty one. Touches no network. */
+  static async open(cache: string, repository: string): Promise<Mirror> {
+    checkRepositoryUrl(repository);
+    const directory = join(cache, `${sha256Hex(repository).slice(0, 24)}.git`);
+    const made = await access(join(directory, 'HEAD')).then(
+      () => true,
+      () => false,
+    );
+    if (!made) {
+      await mkdir(cache, { recursive: true, mode: 0o700 });
+      const temporary = await mkdtemp(join(cache, 'new-'));
+      await gitIn(temporary).raw(['init', '--quiet', '--bare', '.']);
+      // Whoever comes second finds a full directory there, and uses that.
+      await rename(temporary, directory).catch(() => rm(temporary, { recursive: true, force: true }));
+    }
+    return new Mirror(repository, directory);
+  }
+
+  /** Asks the remote where a branch, tag or commit is, and fetches it. Throws TL_REF_NOT_FOUND. */
+  async fetchRef(ref: string, signal?: AbortSignal): Promise<ResolvedRef> {
+    const refs = await this.remoteRefs(signal);
+    const plain = ref.replace(/^refs\/(?:heads|tags)\//, '');
+    const candidates = [
+      {
+        name: ref === 'HEAD' ? 'HEAD' : `refs/heads/${plain}`,
+        type: 'branch' as const,
+        skip: ref.startsWith('refs/tags/'),
+      },
+      { name: `refs/tags/${plain}`, type: 'tag' as const, skip: ref.startsWith('refs/heads/') },
+      { name: ref, type: 'branch' as const, skip: !ref.startsWith('refs/') },
+    ];
+    for (const { name, type, skip } of candidates) {
+      if (!skip && refs.has(name)) return { commit: await this.fetch(name, signal), type };
+    }
+    if (/^[0-9a-f]{7,40}$/.test(ref)) {
+      const commit = await this.fetchCommit(ref, signal);
+      if (commit) return { commit, type: 'commit' };
+    }
+    throw new ThroughlineError(
+      'TL_REF_NOT_FOUND',
+      `${redact(this.repository)} has no ref ${JSON.stringify(ref)}`,
+      {
+        expected: 'a branch, a tag, or a commit id of at least 7 digits',
+        found: refs.size === 0 ? 'an empty repository' : `branches: ${branchesOf(refs)}`,
+      },
+    );
+  }
+
+  /** Fetches a branch that must exist. */
+  async fetchBranch(branch: string, signal?: AbortSignal): Promise<CommitSha> {
+    const refs = await this.remoteRefs(signal);
+    if (!refs.has(`refs/heads/${branch}`)) {
+      throw new ThroughlineError(
+        'TL_REF_NOT_FOUND',
+        `${redact(this.repository)} has no branch ${JSON.stringify(branch)}`,
+        {
+          expected: 'a branch that exists',
+          found: refs.size === 0 ? 'an empty repository' : `branches: ${branchesOf(refs)}`,
+        },
+      );
+    }
+    return this.fetch(`refs/heads/${branch}`, signal);
+  }
+
+  /** The files of a commit that was fetched. */
+  files(commit: CommitSha): SourceFiles {
+    return commitFiles(this, commit);
+  }
+
+  /** Writes the files of a commit below `target`, which appears whole or not at all; done before counts as done. */
+  async checkout(commit: CommitSha, target: string, signal?: AbortSignal): Promise<void> {
+    if (
+      await access(target).then(
+        () => true,
+        () => false,
+      )
+    )
+      return;
+    await mkdir(join(target, '..'), { recursive: true, mode: 0o700 });
+    const temporary = await mkdtemp(`${target}.`);
+    const index = `${temporary}.index`;
+    try {
+      const git = gitIn(this.directory, signal, { GIT_INDEX_FILE: index });
+      await git.raw(['read-tree', commit]);
+      await git.raw(['checkout-index', '--all', '--force', `--prefix=${temporary}/`]);
+      await rename(temporary, target).catch(async (error) => {
+        if (
+          !(await access(target).then(
+            () => true,
+            () => false,
+          ))
+        )
+          throw error;
+      });
+    } finally {
+      await rm(temporary, { recursive: true, force: true });
+      await rm(index, { force: true });
+    }
+  }
+
+  private async remoteRefs(signal?: AbortSignal): Promise<Map<string, string>> {
+    try {
+      const listing = await gitIn(this.directory, signal).raw(['ls-remote', '--', this.repository]);
+      return new Map(
+        listing
+          .split('\n')
+          .filter((line) => line.includes('\t'))
+          .map((line) => {
+            const [sha = '', name = ''] = line.split('\t');
+            return [name, sha];
+          }),
+      );
+    } catch (error) {
+      if (signal?.aborted) throw signal.reason;
+      throw remoteFailure(this.repository, error);
+    }
+  }
+
+  /** Fetches one ref of the remote to a ref of its own, so that fetches of several processes never meet. */
+  private async fetch(ref: string, signal?: AbortSignal): Promise<CommitSha> {
+    const git = gitIn(this.directory, signal);
+    const landing = `refs/throughline/landing/${randomUUID()}`;
+    try {
+      await git.raw([
+        'fetch',
+        '--quiet',
+        '--no-tags',
+        '--no-write-fetch-head',
+        '--',
+        this.repository,
+        `+${ref}:${landing}`,
+      ]);
+    } catch (error) {
+      if (signal?.aborted) throw signal.reason;
+      throw remoteFailure(this.repository, error);
+    }
+    const commit = parseCommitSha((await git.raw(['rev-parse', '--verify', `${landing}^{commit}`])).trim());
+    await git.raw(['update-ref', `refs/throughline/seen/${commit}`, commit]); // keeps the objects, speeds up later fetches
+    await git.raw(['update-ref', '-d', landing]);
+    return commit;
+  }
+
+  private async fetchCommit(id: string, signal?: AbortSignal): Promise<CommitSha | undefined> {
+    const git = gitIn(this.directory, signal);
+    const lookUp = async () =>
+      (await git.raw(['rev-parse', '--verify', '--quiet', `${id}^{commit}`]).catch(() => '')).trim();
+    let found = await lookUp();
+    if (!found && id.length === 40) {
+      // A server may refuse this; the branches and tags below are the other way to the commit.
+      await this.fetch(id, signal).catch(() => undefined);
+      found = await lookUp();
+    }
+    if (!found) {
+      const landing = `refs/throughline/landing/${randomUUID()}`;
+      try {
+        await git.raw([
+          'fetch',
+          '--quiet',
+          '--no-write-fetch-head',
+          '--no-tags',
+          '--',
+          this.repository,
+          `+refs/heads/*:${landing}/heads/*`,
+          `+refs/tags/*:${landing}/tags/*`,
+        ]);
+      } catch (error) {
+        if (signal?.aborted) throw signal.reason;
+        throw remoteFailure(this.repository, error);
+      }
+      found = await lookUp();
+      if (found) await git.raw(['update-ref', `refs/throughline/seen/${found}`, found]);
+      const landed = (await git.raw(['for-each-ref', '--format=%(refname)', landing]))
+        .split('\n')
+        .filter(Boolean);
+      for (const ref of landed) await git.raw(['update-ref', '-d', ref]);
+    }
+    return found ? parseCommitSha(found) : undefined;
+  }
+}
+
+function branchesOf(refs: Map<string, string>): string {
+  const names = [...refs.keys()]
+    .filter((name) => name.startsWith('refs/heads/'))
+    .map((name) => name.slice(11));
+  return names.length > 8 ? `${names.slice(0, 8).join(', ')}, …` : names.join(', ');
+}
+
+/** git ls-tree(1), default format: mode, type, object, then a tab and the path. */
+const TREE_ENTRY = /^(\d{6}) (\w+) ([0-9a-f]{40})\t/;
+const SYMBOLIC_LINK_MODE = '120000';
+
+function commitFiles(mirror: Mirror, commit: CommitSha): SourceFiles {
+  const git = gitIn(mirror.directory);
+  const entry = async (path: string) => {
+    const parts = normalizePath(path).split('/');
+    let found: { type: string; object: string } | undefined;
+    for (let depth = 1; depth <= parts.length; depth += 1) {
+      const walked = parts.slice(0, depth).join('/');
+      const line = await git.raw(['--literal-pathspecs', 'ls-tree', '-z', commit, '--', walked]);
+      const [, mode, type, object] = TREE_ENTRY.exec(line) ?? [];
+      if (mode === SYMBOLIC_LINK_MODE) throw symbolicLink(path, walked);
+      if (!type || !object) return undefined;
+      found = { type, object };
+    }
+    return found;
+  };
+  return {
+    async kind(path) {
+      if (normalizePath(path) === '.') return 'directory';
+      const found = await entry(path);
+      if (found?.type === 'tree') return 'directory';
+      return found?.type === 'blob' ? 'file' : undefined;
+    },
+    async read(path, maxBytes) {
+      const found = await entry(path);
+      if (found?.type !== 'blob')
+        throw new ThroughlineError('TL_FILE_NOT_FOUND', `There is no file at ${path}`);
+      const bytes = Number(await git.raw(['cat-file', '-s', found.object]));
+      if (bytes > maxBytes) throw tooLarge(path, bytes, maxBytes);
+      return git.raw(['cat-file', 'blob', found.object]);
+    },
+  };
+}

@@ -1,0 +1,19 @@
+// Repository URLs: checked before git sees them, and never printed with a secret in them.
+import { ThroughlineError } from '../domain/errors.js';
+import { REPOSITORY_PATTERN } from '../plan/index.js';
+
+/** Throws TL_REPOSITORY_INVALID where the text is no URL of a repository (or an option, or a helper such as `ext::`). */
+export function checkRepositoryUrl(url: string): string {
+  if (url.length > 2048 || !REPOSITORY_PATTERN.test(url)) {
+    throw new ThroughlineError('TL_REPOSITORY_INVALID', 'The repository is no git URL', {
+      expected: 'an https, ssh or file URL, or an absolute path',
+      found: redact(url).slice(0, 200),
+    });
+  }
+  return url;
+}
+
+/** I9: replaces user information in every URL of a text. */
+export function redact(text: string): string {
+  return text.replace(/([a-z][a-z0-9+.-]*:\/\/)[^\s/@]+@/gi, '$1***@');
+}
