@@ -1,0 +1,32 @@
+// From a request to what the release works with: the commit behind the ref, the plan at that commit, its parameters.
+import { ThroughlineError } from '../../domain/errors.js';
+import type { ReleaseRequest } from '../../domain/release.js';
+import { Mirror, redact } from '../../git/index.js';
+import { loadPlan } from '../../plan/index.js';
+import type { PreparedRelease, WorkerSettings } from '../index.js';
+
+export async function prepareRelease(
+  request: ReleaseRequest,
+  gitCache: string,
+  settings: WorkerSettings,
+  signal: AbortSignal,
+  report: (doing: string) => void,
+): Promise<PreparedRelease> {
+  report(`fetching ${redact(request.repository)}`);
+  const mirror = await Mirror.open(gitCache, request.repository);
+  const { commit, type } = await mirror.fetchRef(request.ref, signal);
+  const loaded = await loadPlan(mirror.files(commit), request.planPath);
+  const declared = loaded.plan.train.parameters;
+  const unknown = Object.keys(request.parameters).filter((name) => !Object.hasOwn(declared, name));
+  if (unknown.length > 0) {
+    throw new ThroughlineError(
+      'TL_PARAMETER_UNKNOWN',
+      `The trigger sets ${unknown.join(', ')}, which the plan does not declare`,
+      {
+        expected: `some of: ${Object.keys(declared).join(', ') || '(the plan declares none)'}`,
+        where: { file: request.planPath },
+      },
+    );
+  }
+  return { commit, refType: type, ...loaded, parameters: { ...declared, ...request.parameters }, settings };
+}

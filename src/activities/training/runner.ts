@@ -1,0 +1,49 @@
+// The port of training: something that runs a Job to its end, once, whatever dies (I2).
+import type { CommitSha, ReleaseId } from '../../domain/ids.js';
+import type { TrainedModel } from '../../domain/release.js';
+import type { TraceCarrier } from '../../domain/trace.js';
+import type { JobManifest } from '../../plan/index.js';
+
+/** Everything a Job is made of. Serializable: it comes out of the workflow's history. */
+export interface TrainingJob {
+  /** Derived from the release and its configuration: the same in every attempt (I2). */
+  readonly name: string;
+  readonly release: ReleaseId;
+  readonly model: string;
+  readonly repository: string;
+  readonly commit: CommitSha;
+  readonly manifest: JobManifest;
+  /** The directory of the training program, from the root of the repository. */
+  readonly context: string;
+  readonly dataset: { readonly name: string; readonly version: string };
+  readonly parameters: Readonly<Record<string, string>>;
+  /** Seconds, from the first start. */
+  readonly timeout: number;
+  /** The context of the `train` stage, from history: every pod of every attempt gets this one (DESIGN §5.1). */
+  readonly trace: TraceCarrier;
+}
+
+export interface RunOptions {
+  readonly signal: AbortSignal;
+  /** Called with what is being done or waited for, in a person's words. */
+  readonly report: (doing: string) => void;
+}
+
+export interface LogPage {
+  readonly text: string;
+  /** Where the next page begins: opaque to callers, handed back to get it. */
+  readonly next: string;
+  /** No more will come. */
+  readonly complete: boolean;
+}
+
+export interface JobRunner {
+  /** Throws where this runtime could not run the manifest. Touches nothing. */
+  check(manifest: JobManifest): Promise<void>;
+  /** Starts the Job or adopts it, also a finished one, and waits for its result. Aborting leaves it running. */
+  run(job: TrainingJob, options: RunOptions): Promise<TrainedModel>;
+  /** Ends the Job, if there is one, so that it cannot start again; returns when nothing of it is left (I6). */
+  stop(name: string, options: RunOptions): Promise<void>;
+  /** A page of the Job's log, from a place that an earlier page gave; from the last page's worth where none is given. */
+  log(name: string, from: string | undefined, bytes: number): Promise<LogPage>;
+}
