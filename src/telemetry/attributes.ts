@@ -1,0 +1,41 @@
+// Every name that Throughline puts on spans, annotations and labels, in one place. Where OpenTelemetry's semantic
+// conventions (1.44) have a name it is that one; `ml.*` is the project's own, as there is no convention for classic
+// models and datasets yet.
+
+export const ATTR = {
+  pipelineName: 'cicd.pipeline.name',
+  pipelineRunId: 'cicd.pipeline.run.id',
+  pipelineRunUrl: 'cicd.pipeline.run.url.full',
+  pipelineAction: 'cicd.pipeline.action.name',
+  pipelineResult: 'cicd.pipeline.result',
+  taskName: 'cicd.pipeline.task.name',
+  taskType: 'cicd.pipeline.task.type',
+  taskRunId: 'cicd.pipeline.task.run.id',
+  taskRunUrl: 'cicd.pipeline.task.run.url.full',
+  taskResult: 'cicd.pipeline.task.run.result',
+  errorType: 'error.type',
+  repositoryUrl: 'vcs.repository.url.full',
+  headName: 'vcs.ref.head.name',
+  headRevision: 'vcs.ref.head.revision',
+  environment: 'deployment.environment.name',
+  imageName: 'container.image.name',
+  imageTags: 'container.image.tags',
+  imageRepoDigests: 'container.image.repo_digests',
+  manifestDigest: 'oci.manifest.digest',
+  jobName: 'k8s.job.name',
+  modelId: 'ml.model.id',
+  modelDigest: 'ml.model.digest',
+  datasetName: 'ml.dataset.name',
+  datasetVersion: 'ml.dataset.version',
+} as const;
+
+/** Values of `cicd.pipeline.result` and `cicd.pipeline.task.run.result`. */
+export type PipelineResult = 'success' | 'failure' | 'error' | 'timeout' | 'cancellation' | 'skip';
+
+/** The pod annotation that links a running model to its release. */
+export const TRACE_ANNOTATION = 'orchestration.trace_id';
+/** The OpenTelemetry operator turns annotations with this prefix into resource attributes. */
+export const RESOURCE_ANNOTATION_PREFIX = 'resource.opentelemetry.io/';
+
+/** Prefix of labels and OCI annotations that have no standard name. */
+export const LABEL_PREFIX = 'dev.throughline.';

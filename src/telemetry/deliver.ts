@@ -1,0 +1,62 @@
+// Hands computed spans to the collector and waits for its answer, unlike a batch processor, which forgets what it could
+// not send. The caller tries again; ids and content stay the same.
+import { SpanKind, SpanStatusCode } from '@opentelemetry/api';
+import { ExportResultCode, hrTimeDuration, millisToHrTime } from '@opentelemetry/core';
+import type { Resource } from '@opentelemetry/resources';
+import type { ReadableSpan, SpanExporter } from '@opentelemetry/sdk-trace-base';
+import { VERSION } from '../version.js';
+import type { SpanRecord } from './projection.js';
+
+const SCOPE = { name: 'throughline', version: VERSION };
+
+/** Resolves when the collector has taken the spans; rejects with its answer otherwise. */
+export async function deliver(
+  spans: readonly SpanRecord[],
+  exporter: SpanExporter,
+  resource: Resource,
+): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    exporter.export(
+      spans.map((span) => readable(span, resource)),
+      ({ code, error }) => {
+        if (code === ExportResultCode.SUCCESS) resolve();
+        else reject(error ?? new Error('the collector refused the spans'));
+      },
+    );
+  });
+}
+
+function readable(span: SpanRecord, resource: Resource): ReadableSpan {
+  const startTime = millisToHrTime(Date.parse(span.start));
+  const endTime = millisToHrTime(Math.max(Date.parse(span.end), Date.parse(span.start)));
+  const context = { traceId: span.traceId, spanId: span.spanId, traceFlags: span.flags };
+  return {
+    name: span.name,
+    kind: span.kind === 'SERVER' ? SpanKind.SERVER : SpanKind.INTERNAL,
+    spanContext: () => context,
+    ...(span.parentSpanId
+      ? { parentSpanContext: { ...context, spanId: span.parentSpanId, isRemote: span.parentIsRemote } }
+      : {}),
+    startTime,
+    endTime,
+    duration: hrTimeDuration(startTime, endTime),
+    ended: true,
+    status:
+      span.error === undefined
+        ? { code: SpanStatusCode.UNSET }
+        : { code: SpanStatusCode.ERROR, message: span.error },
+    attributes: Object.fromEntries(
+      Object.entries(span.attributes).map(([name, value]) => [
+        name,
+        typeof value === 'string' ? value : [...value],
+      ]),
+    ),
+    links: [],
+    events: [],
+    resource,
+    instrumentationScope: SCOPE,
+    droppedAttributesCount: 0,
+    droppedEventsCount: 0,
+    droppedLinksCount: 0,
+  };
+}

@@ -1,0 +1,59 @@
+// How long each activity may take, how its worker's death is noticed, and how it is tried again: with the reason.
+import { ActivityCancellationType, type ActivityOptions, proxyActivities } from '@temporalio/workflow';
+import type { Activities, WorkerSettings } from '../activities/index.js';
+
+/** Every activity heartbeats, so that a dead worker is noticed within this time, however long the activity may take. */
+const DEFAULT_HEARTBEAT_SECONDS = 10;
+
+const RETRY = { initialInterval: '500ms', backoffCoefficient: 2, maximumInterval: '30s' } as const;
+
+type Policy = Omit<ActivityOptions, 'summary' | 'heartbeatTimeout'>;
+
+const POLICIES = {
+  // Reads git repositories. Nothing has begun yet, so a caller is better served by an answer than by patience.
+  prepare: { startToCloseTimeout: '2m', scheduleToCloseTimeout: '3m', retry: RETRY },
+  // Adopts its Job in every attempt, so attempts are free; how long the training may take is the plan's (see below).
+  // A cancellation is answered when the activity has let go, so that cleaning up finds it quiet.
+  train: { retry: RETRY, cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED },
+  // An hour covers a cold build of a large image; a registry that is away is waited for.
+  build: {
+    startToCloseTimeout: '1h',
+    scheduleToCloseTimeout: '3h',
+    retry: RETRY,
+    cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+  },
+  // A training may have taken hours: a git server that is down over lunch must not cost it. The cancellation waits, so
+  // that a push that is under way is finished and reported (I6).
+  commit: {
+    startToCloseTimeout: '10m',
+    scheduleToCloseTimeout: '6h',
+    retry: { ...RETRY, maximumInterval: '1m' },
+    cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+  },
+  // Must succeed in the end, or something keeps running; bounded so that a lost machine does not hold the release.
+  cleanUp: { startToCloseTimeout: '5m', scheduleToCloseTimeout: '1h', retry: RETRY },
+  // A collector that is away for a day delays the trace, and nothing else: it runs in a workflow of its own.
+  deliver: {
+    startToCloseTimeout: '1m',
+    scheduleToCloseTimeout: '7d',
+    retry: { ...RETRY, maximumInterval: '5m' },
+  },
+  // Somebody waits for it at a terminal.
+  read: { startToCloseTimeout: '30s', scheduleToCloseTimeout: '1m', retry: RETRY },
+} as const satisfies Record<string, Policy>;
+
+/** The activities under a policy. The summary is what `temporal workflow show` and the UI print next to the event. */
+export function activities(
+  policy: keyof typeof POLICIES,
+  summary: string,
+  settings?: WorkerSettings,
+  limits: Pick<ActivityOptions, 'startToCloseTimeout' | 'scheduleToCloseTimeout'> = {},
+): Activities {
+  const options: ActivityOptions = {
+    ...POLICIES[policy],
+    ...limits,
+    heartbeatTimeout: (settings?.heartbeatTimeoutSeconds ?? DEFAULT_HEARTBEAT_SECONDS) * 1000,
+    summary: summary.slice(0, 200),
+  };
+  return proxyActivities<Activities>(options);
+}

@@ -1,0 +1,178 @@
+// How far a release has come: the record behind the status query, the search attributes, the current details that the
+// Temporal UI shows, and the stage that outgoing trace context belongs to. Deterministic: times are workflow times.
+import {
+  AsyncLocalStorage,
+  defineQuery,
+  isCancellation,
+  setCurrentDetails,
+  setHandler,
+  upsertMemo,
+  upsertSearchAttributes,
+} from '@temporalio/workflow';
+import type { CommitSha } from '../domain/ids.js';
+import type {
+  BuiltImage,
+  DatasetReference,
+  GitOpsCommit,
+  Outcome,
+  ReleaseRecord,
+  ReleaseRequest,
+  Stage,
+  StageStatus,
+  StageType,
+  TrainedModel,
+} from '../domain/release.js';
+import { formatTraceparent, parseTraceparent, spanIdOf, type TraceCarrier } from '../domain/trace.js';
+import { RECORD_MEMO, SEARCH_ATTRIBUTES, STATUS_QUERY } from './search-attributes.js';
+
+export const statusQuery = defineQuery<ReleaseRecord>(STATUS_QUERY);
+
+/** The context of the stage that is running, for the interceptor that writes it into activity headers. */
+const currentStage = new AsyncLocalStorage<TraceCarrier>();
+
+export function currentStageContext(): TraceCarrier | undefined {
+  return currentStage.getStore();
+}
+
+/** A stage's own way to say how it ended, besides failing: a gate that refuses, a newer release that was there first. */
+export class StageEnded extends Error {
+  constructor(readonly outcome: Extract<Outcome, { status: 'REJECTED' | 'SUPERSEDED' }>) {
+    super(outcome.problem.message);
+  }
+}
+
+type Facts = Pick<ReleaseRecord, 'model' | 'commit' | 'dataset' | 'training' | 'image'>;
+
+export class ReleaseProgress {
+  private readonly stages: Stage[] = [];
+  private readonly deployments: GitOpsCommit[] = [];
+  private facts: Facts = {};
+  private outcome: Outcome | undefined;
+  private endedAt: string | undefined;
+
+  constructor(private readonly request: ReleaseRequest) {
+    setHandler(statusQuery, () => this.record());
+    this.describe();
+  }
+
+  /** Runs a stage: its times and its end are recorded, and what it sends out carries its trace context. */
+  async stage<T>(type: StageType, name: string, run: (trace: TraceCarrier) => Promise<T>): Promise<T> {
+    const index = this.stages.push({ name, type, status: 'RUNNING', startedAt: now() }) - 1;
+    const end = (status: StageStatus) => {
+      const stage = this.stages[index];
+      if (stage) this.stages[index] = { ...stage, status, endedAt: now() };
+      this.describe();
+    };
+    this.describe();
+    const trace = this.contextOf(name);
+    try {
+      const result = await currentStage.run(trace, () => run(trace));
+      end('SUCCEEDED');
+      return result;
+    } catch (error) {
+      if (error instanceof StageEnded) end(error.outcome.status);
+      else end(isCancellation(error) ? 'CANCELED' : 'FAILED');
+      throw error;
+    }
+  }
+
+  planned(model: string, commit: CommitSha, dataset: DatasetReference): void {
+    this.facts = { ...this.facts, model, commit, dataset };
+    upsertSearchAttributes([
+      { key: SEARCH_ATTRIBUTES.model, value: model },
+      { key: SEARCH_ATTRIBUTES.commit, value: commit },
+      { key: SEARCH_ATTRIBUTES.dataset, value: `${dataset.name}@${dataset.version}` },
+    ]);
+    this.describe();
+  }
+
+  trained(training: TrainedModel): void {
+    const dataset = this.facts.dataset && { ...this.facts.dataset, digest: training.datasetDigest };
+    this.facts = { ...this.facts, training, dataset };
+    upsertSearchAttributes([{ key: SEARCH_ATTRIBUTES.modelId, value: training.id }]);
+    this.describe();
+  }
+
+  built(image: BuiltImage): void {
+    this.facts = { ...this.facts, image };
+    upsertSearchAttributes([{ key: SEARCH_ATTRIBUTES.image, value: image.digest }]);
+    this.describe();
+  }
+
+  deployed(commit: GitOpsCommit): void {
+    this.deployments.push(commit);
+    this.describe();
+  }
+
+  /** The last word: kept in the memo, where it can be read when no worker runs, and in the outcome's attribute. */
+  ended(outcome: Outcome): ReleaseRecord {
+    this.outcome = outcome;
+    this.endedAt = now();
+    const record = this.record();
+    upsertSearchAttributes([{ key: SEARCH_ATTRIBUTES.outcome, value: outcome.status }]);
+    upsertMemo({ [RECORD_MEMO]: record });
+    this.describe();
+    return record;
+  }
+
+  record(): ReleaseRecord {
+    const { repository, ref, planPath, parameters, requestedAt, spinnaker } = this.request;
+    return {
+      release: this.request.release,
+      status: this.outcome?.status ?? 'RUNNING',
+      request: { repository, ref, planPath, parameters, requestedAt, spinnaker },
+      traceId: parseTraceparent(this.request.trace.traceparent).traceId,
+      traceparent: this.request.trace.traceparent,
+      ...this.facts,
+      deployments: this.deployments,
+      stages: this.stages,
+      outcome: this.outcome,
+      endedAt: this.endedAt,
+    };
+  }
+
+  /** DESIGN §5.1: computed from the release, so that any attempt on any worker hands out the same. */
+  private contextOf(stage: string): TraceCarrier {
+    const run = parseTraceparent(this.request.trace.traceparent);
+    const traceparent = formatTraceparent({ ...run, spanId: spanIdOf(this.request.release, stage) });
+    return { ...this.request.trace, traceparent };
+  }
+
+  private describe(): void {
+    setCurrentDetails(describeRelease(this.record()));
+  }
+}
+
+const MARKS: Readonly<Record<StageStatus, string>> = {
+  RUNNING: '▶',
+  SUCCEEDED: '✔',
+  FAILED: '✘',
+  REJECTED: '✘',
+  CANCELED: '■',
+  SUPERSEDED: '■',
+};
+
+/** The release as Markdown, as the Temporal UI shows it. */
+function describeRelease(record: ReleaseRecord): string {
+  const { model, commit, dataset, training, image, outcome } = record;
+  const metrics = Object.entries(training?.metrics ?? {}).map(([name, value]) => `${name} ${value}`);
+  const lines = [
+    `**${model ?? 'release'}** from ${record.request.repository} at ${record.request.ref}`,
+    '',
+    ...record.stages.map(({ name, status }) => `- ${MARKS[status]} ${name}`),
+    '',
+    ...(commit ? [`commit \`${commit}\`  `] : []),
+    ...(dataset ? [`dataset \`${dataset.name}@${dataset.version}\`  `] : []),
+    ...(training ? [`model \`${training.id}\` ${training.digest} (${metrics.join(', ')})  `] : []),
+    ...(image ? [`image \`${image.reference}\`  `] : []),
+    ...record.deployments.map((one) => `${one.environment}: GitOps commit \`${one.commit}\`  `),
+    `trace \`${record.traceId}\``,
+    ...(outcome ? ['', `**${outcome.status}**`] : []),
+    ...(outcome && 'problem' in outcome ? [`${outcome.problem.message} [${outcome.problem.code}]`] : []),
+  ];
+  return lines.join('\n');
+}
+
+function now(): string {
+  return new Date().toISOString();
+}

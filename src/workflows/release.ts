@@ -1,0 +1,237 @@
+// A release, from a commit to a deployed model. This is what Throughline does; everything else is how.
+//
+// Changing this file changes running releases: guard what alters the order of commands with `patched()`, and keep the
+// histories in test/histories replaying (I10).
+import {
+  CancellationScope,
+  CancelledFailure,
+  isCancellation,
+  ParentClosePolicy,
+  startChild,
+} from '@temporalio/workflow';
+import type { DeploymentChange, PreparedRelease } from '../activities/index.js';
+import { jobNameOf } from '../domain/ids.js';
+import type { BuiltImage, Outcome, ReleaseRecord, ReleaseRequest, TrainedModel } from '../domain/release.js';
+import type { Deployment } from '../plan/schema.js';
+import { projectRelease } from '../telemetry/projection.js';
+import { asWorkflowFailure, problemOf } from './failures.js';
+import { judge } from './gate.js';
+import { imageAnnotations } from './image.js';
+import { activities } from './policies.js';
+import { ReleaseProgress, StageEnded } from './progress.js';
+import type { deliverTrace } from './trace-delivery.js';
+
+export async function release(request: ReleaseRequest): Promise<ReleaseRecord> {
+  const progress = new ReleaseProgress(request);
+  const begun = new Begun(request);
+  let prepared: PreparedRelease | undefined;
+  let outcome: Outcome;
+  try {
+    prepared = await plan(request, progress);
+    const model = await train(request, prepared, progress, begun);
+    await evaluate(prepared, model, progress);
+    const image = await build(request, prepared, model, progress, begun);
+    for (const target of prepared.plan.deploy) {
+      await deploy(request, prepared, model, image, target, progress, begun);
+    }
+    outcome = { status: 'SUCCEEDED' };
+  } catch (error) {
+    // I6: whatever ended the release, what it started ends with it, and what got through is recorded.
+    outcome = await CancellationScope.nonCancellable(() => begun.end(progress, outcomeOf(error)));
+  }
+  const record = progress.ended(outcome);
+  await CancellationScope.nonCancellable(() => handOverTrace(record, request, prepared));
+  if (outcome.status === 'FAILED') throw asWorkflowFailure(outcome.problem);
+  if (outcome.status === 'CANCELED') throw new CancelledFailure(outcome.reason);
+  return record;
+}
+
+/** Everything that can be refused is refused here, before anything runs. */
+function plan(request: ReleaseRequest, progress: ReleaseProgress): Promise<PreparedRelease> {
+  return progress.stage('plan', 'plan', async () => {
+    const prepared = await activities('prepare', `load ${request.planPath} at ${request.ref}`).prepareRelease(
+      request,
+    );
+    const { name } = prepared.plan.metadata;
+    progress.planned(name, prepared.commit, prepared.plan.train.dataset);
+    const targets = prepared.plan.deploy.map(({ environment }) => environment).join(', ');
+    if (targets) {
+      await activities('prepare', `check ${targets}`, prepared.settings).checkDeployments(prepared.plan);
+    }
+    return prepared;
+  });
+}
+
+function train(
+  request: ReleaseRequest,
+  { plan, commit, job, trainingContext, parameters, settings }: PreparedRelease,
+  progress: ReleaseProgress,
+  begun: Begun,
+): Promise<TrainedModel> {
+  return progress.stage('train', 'train', async (trace) => {
+    const { name: model } = plan.metadata;
+    const { dataset, timeout } = plan.train;
+    const name = jobNameOf(request.release, model, JSON.stringify([commit, dataset, parameters]));
+    begun.job = name;
+    // The Job ends at its own deadline; the rest is for noticing that, and for a worker to come back.
+    const limits = {
+      startToCloseTimeout: (timeout + 600) * 1000,
+      scheduleToCloseTimeout: (timeout + 3600) * 1000,
+    };
+    const trained = await activities(
+      'train',
+      `${model} on ${dataset.name}@${dataset.version}`,
+      settings,
+      limits,
+    ).train({
+      name,
+      release: request.release,
+      model,
+      repository: request.repository,
+      commit,
+      manifest: job,
+      context: trainingContext,
+      dataset,
+      parameters,
+      timeout,
+      trace,
+    });
+    begun.job = undefined;
+    progress.trained(trained);
+    return trained;
+  });
+}
+
+function evaluate({ plan }: PreparedRelease, model: TrainedModel, progress: ReleaseProgress): Promise<void> {
+  return progress.stage('evaluate', 'evaluate', async () => {
+    const problem = judge(model.metrics, plan.evaluate.accept);
+    if (problem) throw new StageEnded({ status: 'REJECTED', problem });
+  });
+}
+
+function build(
+  request: ReleaseRequest,
+  { plan, commit, buildContext, settings }: PreparedRelease,
+  model: TrainedModel,
+  progress: ReleaseProgress,
+  begun: Begun,
+): Promise<BuiltImage> {
+  return progress.stage('build', 'build', async (trace) => {
+    begun.build = true;
+    const created = new Date();
+    const image = await activities('build', `${plan.build.image} with ${model.id}`, settings).buildImage({
+      release: request.release,
+      repository: request.repository,
+      commit,
+      context: buildContext,
+      dockerfile: plan.build.dockerfile,
+      image: plan.build.image,
+      tag: request.release,
+      arguments: { MODEL_ID: model.id },
+      annotations: imageAnnotations(request, plan, commit, model, created),
+      model: { uri: model.uri, digest: model.digest },
+      createdAt: Math.floor(created.getTime() / 1000),
+      trace,
+    });
+    begun.build = false;
+    progress.built(image);
+    return image;
+  });
+}
+
+function deploy(
+  request: ReleaseRequest,
+  { plan, commit, settings }: PreparedRelease,
+  model: TrainedModel,
+  image: BuiltImage,
+  target: Deployment,
+  progress: ReleaseProgress,
+  begun: Begun,
+): Promise<void> {
+  const { environment, repository, branch, manifest, container } = target;
+  return progress.stage('deploy', `deploy ${environment}`, async () => {
+    const change: DeploymentChange = {
+      release: request.release,
+      model: plan.metadata.name,
+      environment,
+      repository,
+      branch,
+      manifest,
+      container,
+      image: image.reference,
+      imageDigest: image.digest,
+      modelId: model.id,
+      sourceCommit: commit,
+      dataset: plan.train.dataset,
+      traceparent: request.trace.traceparent,
+      requestedAt: request.requestedAt,
+      committedAt: new Date().toISOString(),
+    };
+    begun.deployment = change;
+    const committed = await activities('commit', `${manifest} of ${environment}`, settings).commitDeployment(
+      change,
+    );
+    begun.deployment = undefined;
+    progress.deployed(committed);
+  });
+}
+
+/** What was begun and not finished, so that it can be ended. */
+class Begun {
+  job: string | undefined;
+  build = false;
+  deployment: DeploymentChange | undefined;
+
+  constructor(private readonly request: ReleaseRequest) {}
+
+  /** Ends it. Gives the outcome back, or says what could not be ended. */
+  async end(progress: ReleaseProgress, outcome: Outcome): Promise<Outcome> {
+    try {
+      await this.endAll(progress);
+      return outcome;
+    } catch (error) {
+      const problem = problemOf(error);
+      return {
+        status: 'FAILED',
+        problem: { ...problem, message: `Not everything could be stopped: ${problem.message}` },
+      };
+    }
+  }
+
+  private async endAll(progress: ReleaseProgress): Promise<void> {
+    if (this.job) await activities('cleanUp', `stop ${this.job}`).stopTraining(this.job);
+    if (this.build) await activities('cleanUp', 'stop the build').stopBuild(this.request.release);
+    if (this.deployment) {
+      const { environment } = this.deployment;
+      const landed = await activities('cleanUp', `look for a commit in ${environment}`).findDeployment(
+        this.deployment,
+      );
+      if (landed) progress.deployed(landed);
+    }
+  }
+}
+
+function outcomeOf(error: unknown): Outcome {
+  if (error instanceof StageEnded) return error.outcome;
+  if (isCancellation(error)) return { status: 'CANCELED', reason: 'canceled on request' };
+  const problem = problemOf(error);
+  if (problem.code === 'TL_RELEASE_SUPERSEDED') return { status: 'SUPERSEDED', problem };
+  return { status: 'FAILED', problem };
+}
+
+/** DESIGN §5.2: the trace is delivered by a workflow of its own, so that a dead collector never delays the release. */
+async function handOverTrace(
+  record: ReleaseRecord,
+  request: ReleaseRequest,
+  prepared: PreparedRelease | undefined,
+): Promise<void> {
+  if (!prepared?.settings.exportTrace) return;
+  const spans = projectRelease(record, request.caller);
+  if (spans.length === 0) return;
+  await startChild<typeof deliverTrace>('deliverTrace', {
+    workflowId: `${request.release}-trace`,
+    args: [spans],
+    parentClosePolicy: ParentClosePolicy.ABANDON,
+    staticSummary: `${spans.length} spans of ${request.release}`,
+  });
+}
