@@ -1,0 +1,190 @@
+// The long-running commands: gateway, worker, and dev, which is both with what they need.
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { ThroughlineError } from '../domain/errors.js';
+import { startDev } from '../dev/dev.js';
+import { createGateway } from '../gateway/server.js';
+import { ReleaseService } from '../releases/service.js';
+import { clientInterceptor } from '../telemetry/interceptors.js';
+import { createLogger, type Logger } from '../telemetry/log.js';
+import { startTelemetry, type Telemetry } from '../telemetry/sdk.js';
+import { temporalClient, workerConnection } from '../temporal/connect.js';
+import { registerSearchAttributes } from '../temporal/register.js';
+import { workerConfig } from '../worker/config.js';
+import { installRuntime, startWorker } from '../worker/worker.js';
+import { type ClientOptions, temporalTarget, withClient } from './options.js';
+import { printJson, say } from './output.js';
+
+export function gatewayCommand(program: Command): void {
+  withClient(program.command('gateway'))
+    .description('serve the HTTP API')
+    .addOption(
+      new Option('--listen <host:port>', 'where to listen')
+        .env('THROUGHLINE_LISTEN')
+        .default('127.0.0.1:8088'),
+    )
+    .addOption(
+      new Option('--public-url <url>', 'how callers reach this gateway').env('THROUGHLINE_PUBLIC_URL'),
+    )
+    .action(async (options: ClientOptions & { listen: string; publicUrl?: string }) => {
+      const config = workerConfig();
+      await serve('throughline-gateway', config.logLevel, async ({ log }) => {
+        const target = await temporalTarget(options);
+        const { client, connection, address } = temporalClient(target, [clientInterceptor()]);
+        const taskQueue = options.taskQueue ?? config.taskQueue;
+        const releases = new ReleaseService({ client, connection, address, taskQueue });
+        const gateway = createGateway({ releases, log, publicUrl: options.publicUrl?.replace(/\/+$/, '') });
+        const { host, port } = parseListen(options.listen);
+        const url = await gateway.listen({ host, port });
+        log.info({ url, temporal: address }, 'gateway started');
+        return {
+          failed: new Promise<never>(() => {}),
+          stop: async () => {
+            await gateway.close();
+            await connection.close();
+          },
+        };
+      });
+    });
+}
+
+export function workerCommand(program: Command): void {
+  withClient(program.command('worker'))
+    .description('run releases: poll Temporal, train, build, deploy')
+    .action(async (options: ClientOptions) => {
+      const config = workerConfig({ ...process.env, ...dataOption(options), ...queueOption(options) });
+      await serve('throughline-worker', config.logLevel, async ({ log, telemetry }) => {
+        const target = await temporalTarget(options);
+        const { connection, namespace } = await workerConnection(target);
+        const { connection: administration } = temporalClient(target);
+        await registerSearchAttributes(administration, namespace).finally(() => administration.close());
+        const worker = await startWorker({ config, connection, namespace, telemetry, log });
+        const failed = worker.stopped.then(() => new Promise<never>(() => {}));
+        return {
+          failed,
+          stop: async () => {
+            await worker.stop();
+            await connection.close();
+          },
+        };
+      });
+    });
+}
+
+export function devCommand(program: Command): void {
+  program
+    .command('dev')
+    .description('run everything on this machine: Temporal with its UI, the gateway and a worker')
+    .addOption(new Option('--data <dir>', 'where everything is kept').env('THROUGHLINE_DATA'))
+    .option('--port <port>', 'the gateway’s port; 0 for any', port, 8088)
+    .option('--temporal-port <port>', 'Temporal’s port; 0 for any', port, 7233)
+    .option('--ui-port <port>', 'port of Temporal’s UI; 0 for any', port, 8233)
+    .option('--no-worker', 'leave the worker out; start it with `throughline worker`')
+    .option('--json', 'print one JSON line with the addresses when everything runs')
+    .action(
+      async (options: {
+        data?: string;
+        port: number;
+        temporalPort: number;
+        uiPort: number;
+        worker: boolean;
+        json?: boolean;
+      }) => {
+        const config = workerConfig({
+          THROUGHLINE_LOG_LEVEL: 'warn',
+          ...process.env,
+          ...dataOption(options),
+        });
+        await serve('throughline-dev', config.logLevel, async ({ log, telemetry }) => {
+          const dev = await startDev({
+            config,
+            telemetry,
+            log,
+            say,
+            gatewayPort: options.port,
+            temporalPort: options.temporalPort,
+            uiPort: options.uiPort,
+            withWorker: options.worker,
+          });
+          const { gateway, temporal, ui } = dev.endpoints;
+          if (options.json) printJson({ gateway, temporal, ui, data: config.data });
+          say(
+            [
+              '',
+              `  gateway   ${gateway}/v1/releases`,
+              `  Temporal  ${temporal}   (temporal workflow list --address ${temporal})`,
+              `  UI        ${ui}/namespaces/default/workflows`,
+              `  data      ${config.data}`,
+              '',
+              'Ctrl-C stops it; what runs goes on at the next start.',
+            ].join('\n'),
+          );
+          return dev;
+        });
+      },
+    );
+}
+
+interface Running {
+  /** Rejects where it breaks. */
+  readonly failed: Promise<never>;
+  stop(): Promise<void>;
+}
+
+/** Runs something until a signal asks for its end, or it breaks. A second signal does not wait. */
+async function serve(
+  service: string,
+  level: string,
+  start: (given: { log: Logger; telemetry: Telemetry }) => Promise<Running>,
+): Promise<void> {
+  const log = createLogger(service, level);
+  const telemetry = startTelemetry(service);
+  installRuntime(log);
+  const asked = new Promise<string>((resolve) => {
+    let count = 0;
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      process.on(signal, () => {
+        count += 1;
+        if (count > 1) process.exit(130);
+        resolve(signal);
+      });
+    }
+  });
+  try {
+    const running = await start({ log, telemetry });
+    try {
+      await Promise.race([asked, running.failed]);
+    } finally {
+      say('stopping');
+      await running.stop();
+    }
+  } finally {
+    await telemetry.shutdown();
+  }
+}
+
+function dataOption(options: { data?: string }): Record<string, string> {
+  return options.data === undefined ? {} : { THROUGHLINE_DATA: options.data };
+}
+
+function queueOption(options: ClientOptions): Record<string, string> {
+  return options.taskQueue === undefined ? {} : { THROUGHLINE_TASK_QUEUE: options.taskQueue };
+}
+
+function parseListen(text: string): { host: string; port: number } {
+  const split = text.lastIndexOf(':');
+  const number = Number(text.slice(split + 1));
+  if (split < 0 || !Number.isInteger(number) || number < 0 || number > 65_535) {
+    throw new ThroughlineError('TL_CONFIG_INVALID', 'The address to listen on is not usable', {
+      expected: 'HOST:PORT',
+      found: text,
+    });
+  }
+  return { host: text.slice(0, split) || '0.0.0.0', port: number };
+}
+
+function port(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 0 || value > 65_535)
+    throw new InvalidArgumentError('expected a port number');
+  return value;
+}

@@ -1,0 +1,118 @@
+// `throughline dev`: everything on this machine, in one process and one data directory: an embedded Temporal server with
+// its UI, the gateway and a worker. What runs when it stops goes on at the next start.
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ThroughlineError } from '../domain/errors.js';
+import { createGateway } from '../gateway/server.js';
+import { isAlive, type ProcessIdentity, identify, readJson, writeAtomically } from '../processes/index.js';
+import { becomeOwner } from '../processes/ownership.js';
+import { ReleaseService } from '../releases/service.js';
+import { clientInterceptor } from '../telemetry/interceptors.js';
+import type { Logger } from '../telemetry/log.js';
+import type { Telemetry } from '../telemetry/sdk.js';
+import { temporalClient, workerConnection } from '../temporal/connect.js';
+import { registerSearchAttributes } from '../temporal/register.js';
+import { cacheDirectory, type WorkerConfig } from '../worker/config.js';
+import { startWorker } from '../worker/worker.js';
+import { freePort } from './ports.js';
+import { temporalBinary } from './temporal-binary.js';
+import { startTemporalServer } from './temporal-server.js';
+
+export interface DevOptions {
+  readonly config: WorkerConfig;
+  readonly telemetry: Telemetry;
+  readonly log: Logger;
+  readonly gatewayPort: number;
+  readonly temporalPort: number;
+  readonly uiPort: number;
+  /** Without it, workers are started by themselves (`throughline worker`). */
+  readonly withWorker: boolean;
+  readonly say: (text: string) => void;
+}
+
+/** Where a running `throughline dev` is reached; kept in the data directory for the other commands. */
+export interface DevEndpoints {
+  readonly gateway: string;
+  readonly temporal: string;
+  readonly ui: string;
+  readonly process: ProcessIdentity;
+}
+
+export interface RunningDev {
+  readonly endpoints: DevEndpoints;
+  /** Rejects where a part of it breaks. */
+  readonly failed: Promise<never>;
+  stop(): Promise<void>;
+}
+
+export async function startDev(options: DevOptions): Promise<RunningDev> {
+  const { config, telemetry, log, say } = options;
+  await mkdir(join(config.data, 'dev'), { recursive: true, mode: 0o700 });
+  const other = await devEndpoints(config.data);
+  if (other || !(await becomeOwner(join(config.data, 'dev')))) {
+    throw new ThroughlineError('TL_DATA_DIR_IN_USE', `Another throughline dev runs on ${config.data}`, {
+      found: other ? `process ${other.process.pid}, at ${other.gateway}` : undefined,
+    });
+  }
+  const stops: (() => Promise<unknown>)[] = [];
+  const stop = async () => {
+    for (let next = stops.pop(); next; next = stops.pop()) await next();
+  };
+  try {
+    const binary = await temporalBinary(cacheDirectory(), say);
+    say('starting Temporal');
+    const server = await startTemporalServer({
+      binary,
+      data: config.data,
+      port: await freePort(options.temporalPort),
+      uiPort: await freePort(options.uiPort),
+    });
+    stops.push(() => server.stop());
+    const target = { address: server.address, namespace: 'default' };
+    const { client, connection, address, namespace } = temporalClient(target, [clientInterceptor()]);
+    stops.push(() => connection.close());
+    await connection.ensureConnected();
+    await registerSearchAttributes(connection, namespace);
+
+    let workerFailed: Promise<never> = new Promise(() => {});
+    if (options.withWorker) {
+      say('starting the worker');
+      const { connection: native } = await workerConnection(target);
+      stops.push(() => native.close());
+      const worker = await startWorker({ config, connection: native, namespace, telemetry, log });
+      stops.push(() => worker.stop());
+      workerFailed = worker.stopped.then(() => new Promise<never>(() => {}));
+      workerFailed.catch(() => undefined);
+    }
+    const releases = new ReleaseService({ client, connection, address, taskQueue: config.taskQueue });
+    const gateway = createGateway({ releases, log, publicUrl: undefined });
+    const url = await gateway.listen({ host: '127.0.0.1', port: await freePort(options.gatewayPort) });
+    stops.push(() => gateway.close());
+
+    const self = await identify(process.pid);
+    if (!self) throw new Error('cannot identify the own process');
+    const endpoints: DevEndpoints = {
+      gateway: url,
+      temporal: server.address,
+      ui: server.uiUrl,
+      process: self,
+    };
+    const record = endpointsFile(config.data);
+    await writeAtomically(record, JSON.stringify(endpoints));
+    stops.push(() => rm(record, { force: true }));
+    return { endpoints, failed: Promise.race([server.failed, workerFailed]), stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+/** Where the `throughline dev` of a data directory is reached; undefined where none runs. */
+export async function devEndpoints(data: string): Promise<DevEndpoints | undefined> {
+  const endpoints = await readJson<DevEndpoints>(endpointsFile(data)).catch(() => undefined);
+  return endpoints && (await isAlive(endpoints.process)) ? endpoints : undefined;
+}
+
+function endpointsFile(data: string): string {
+  return join(data, 'dev', 'endpoints.json');
+}

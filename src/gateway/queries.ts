@@ -1,0 +1,18 @@
+import { z } from 'zod';
+
+/** Query of `GET /v1/releases`. */
+export const listQuerySchema = z.strictObject({
+  model: z.string().min(1).max(100).optional().describe('The model’s name'),
+  commit: z
+    .string()
+    .regex(/^[0-9a-f]{40}$/, 'expected 40 hex digits')
+    .optional()
+    .describe('The source commit, whole'),
+  traceId: z
+    .string()
+    .regex(/^[0-9a-f]{32}$/, 'expected 32 hex digits')
+    .optional()
+    .describe('The release’s trace'),
+  status: z.enum(['RUNNING', 'SUCCEEDED', 'REJECTED', 'FAILED', 'CANCELED', 'SUPERSEDED']).optional(),
+  limit: z.coerce.number().int().min(1).max(500).default(50).describe('How many at most'),
+});

@@ -1,0 +1,69 @@
+// Reaching Temporal, by its own standard configuration: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY,
+// TEMPORAL_TLS_*, profiles in temporal.toml (@temporalio/envconfig).
+import { Client, Connection, type WorkflowClientInterceptor } from '@temporalio/client';
+import { loadClientConnectConfig } from '@temporalio/envconfig';
+import { NativeConnection } from '@temporalio/worker';
+import { messageOf, ThroughlineError } from '../domain/errors.js';
+
+export interface TemporalTarget {
+  readonly address?: string | undefined;
+  readonly namespace?: string | undefined;
+  readonly profile?: string | undefined;
+}
+
+function configuration(target: TemporalTarget) {
+  try {
+    const loaded = loadClientConnectConfig(target.profile === undefined ? {} : { profile: target.profile });
+    const address = target.address ?? loaded.connectionOptions.address ?? 'localhost:7233';
+    return {
+      options: { ...loaded.connectionOptions, address },
+      address,
+      namespace: target.namespace ?? loaded.namespace ?? 'default',
+    };
+  } catch (cause) {
+    throw new ThroughlineError(
+      'TL_CONFIG_INVALID',
+      `Temporal's configuration is not usable: ${messageOf(cause)}`,
+      { cause },
+    );
+  }
+}
+
+export interface TemporalClient {
+  readonly client: Client;
+  readonly connection: Connection;
+  readonly address: string;
+  readonly namespace: string;
+}
+
+/** A client that connects when it is first used, so that a gateway can start before Temporal does. */
+export function temporalClient(
+  target: TemporalTarget,
+  interceptors: WorkflowClientInterceptor[] = [],
+): TemporalClient {
+  const { options, address, namespace } = configuration(target);
+  const connection = Connection.lazy({ ...options, connectTimeout: '5s' } as Parameters<
+    typeof Connection.lazy
+  >[0]);
+  const client = new Client({ connection, namespace, interceptors: { workflow: interceptors } });
+  return { client, connection, address, namespace };
+}
+
+/** The worker's connection. Throws TL_TEMPORAL_UNAVAILABLE. */
+export async function workerConnection(
+  target: TemporalTarget,
+): Promise<{ connection: NativeConnection; namespace: string }> {
+  const { options, address, namespace } = configuration(target);
+  try {
+    return { connection: await NativeConnection.connect(options), namespace };
+  } catch (cause) {
+    throw unavailable(address, cause);
+  }
+}
+
+export function unavailable(address: string, cause: unknown): ThroughlineError {
+  return new ThroughlineError('TL_TEMPORAL_UNAVAILABLE', `Temporal does not answer at ${address}`, {
+    found: messageOf(cause).split('\n', 1)[0],
+    cause,
+  });
+}

@@ -1,0 +1,140 @@
+// The activities, put together from the ports. Each is a few lines: what it does is in its folder.
+import type { Resource } from '@opentelemetry/resources';
+import type { SpanExporter } from '@opentelemetry/sdk-trace-base';
+import type { ImageBuilder } from '../activities/build/builder.js';
+import { editManifest, type ManifestChange } from '../activities/gitops/manifest.js';
+import type { GitOpsChange, GitOpsRepository } from '../activities/gitops/writer.js';
+import type { Activities, DeploymentChange, PreparedRelease, WorkerSettings } from '../activities/index.js';
+import { prepareRelease } from '../activities/source/prepare.js';
+import type { JobRunner } from '../activities/training/runner.js';
+import type { GitOpsCommit } from '../domain/release.js';
+import { ATTR, RESOURCE_ANNOTATION_PREFIX, TRACE_ANNOTATION } from '../telemetry/attributes.js';
+import { deliver } from '../telemetry/deliver.js';
+import type { Logger } from '../telemetry/log.js';
+import { type ActivityContext, type ActivityPolicy, inActivity } from './activity-context.js';
+
+export interface ActivityDependencies {
+  readonly worker: string;
+  readonly log: Logger;
+  readonly settings: WorkerSettings;
+  readonly gitCache: string;
+  readonly runner: JobRunner;
+  readonly builder: ImageBuilder;
+  readonly gitops: GitOpsRepository;
+  readonly exporter: SpanExporter | undefined;
+  readonly resource: Resource;
+}
+
+export function createActivities(dependencies: ActivityDependencies): Activities {
+  const { worker, log, settings, gitCache, runner, builder, gitops, exporter, resource } = dependencies;
+  const run = <T>(body: (context: ActivityContext) => Promise<T>, policy: ActivityPolicy = {}) =>
+    inActivity(worker, log, policy, body);
+
+  return {
+    prepareRelease: (request) =>
+      run(async ({ signal, report }): Promise<PreparedRelease> => {
+        const prepared = await prepareRelease(request, gitCache, settings, signal, report);
+        await runner.check(prepared.job);
+        await builder.check();
+        return prepared;
+      }),
+
+    checkDeployments: (plan) =>
+      run(async (context) => {
+        for (const target of plan.deploy) {
+          const edit = (text: string) =>
+            editManifest(text, target.manifest, placeholderChange(target.container));
+          await gitops.check({ ...target, edit }, context);
+        }
+      }),
+
+    train: (job) => run((context) => runner.run(job, context)),
+
+    stopTraining: (job) => run((context) => runner.stop(job, context)),
+
+    buildImage: (build) => run((context) => builder.build(build, context)),
+
+    stopBuild: (release) => run((context) => builder.stop(release, context)),
+
+    commitDeployment: (change) =>
+      run(
+        async (context) => {
+          const commit = await gitops.write(gitOpsChange(change), context);
+          return committed(change, commit);
+        },
+        // After hours of training a server's outage, which may look like a refusal, is waited out.
+        { alsoRetry: ['TL_REPOSITORY_DENIED', 'TL_REPOSITORY_NOT_FOUND'] },
+      ),
+
+    findDeployment: (change) =>
+      run(async (context) => {
+        const commit = await gitops.find(gitOpsChange(change), context);
+        return commit && committed(change, commit);
+      }),
+
+    deliverSpans: (spans) =>
+      run(async ({ report }) => {
+        if (!exporter) return;
+        report(`sending ${spans.length} spans to the collector`);
+        await deliver(spans, exporter, resource);
+      }),
+
+    readTrainingLog: (job, from, bytes) => run(() => runner.log(job, from, bytes)),
+  };
+}
+
+function committed(change: DeploymentChange, commit: GitOpsCommit['commit']): GitOpsCommit {
+  const { environment, repository, branch, manifest } = change;
+  return { environment, repository, branch, manifest, commit };
+}
+
+function gitOpsChange(change: DeploymentChange): GitOpsChange {
+  const { repository, branch, manifest, committedAt } = change;
+  return {
+    repository,
+    branch,
+    manifest,
+    committedAt,
+    message: {
+      release: change.release,
+      traceparent: change.traceparent,
+      model: change.model,
+      modelId: change.modelId,
+      imageDigest: change.imageDigest,
+      sourceCommit: change.sourceCommit,
+      datasetVersion: change.dataset.version,
+      environment: change.environment,
+      requestedAt: change.requestedAt,
+    },
+    edit: (text) => editManifest(text, manifest, manifestChange(change)),
+  };
+}
+
+/** DESIGN §4, GitOps: what the pods will say of themselves. */
+function manifestChange(change: DeploymentChange): ManifestChange {
+  const resource = (name: string) => `${RESOURCE_ANNOTATION_PREFIX}${name}`;
+  return {
+    container: change.container,
+    image: change.image,
+    env: { MODEL_ID: change.modelId },
+    annotations: {
+      [TRACE_ANNOTATION]: change.traceparent,
+      [resource(ATTR.pipelineRunId)]: change.release,
+      [resource(ATTR.modelId)]: change.modelId,
+      [resource(ATTR.headRevision)]: change.sourceCommit,
+      [resource(ATTR.datasetName)]: change.dataset.name,
+      [resource(ATTR.datasetVersion)]: change.dataset.version,
+    },
+  };
+}
+
+/** A change of the same shape as the real one: whether it can be made is known before training begins. */
+function placeholderChange(container: string): ManifestChange {
+  const zeros = '0'.repeat(64);
+  return {
+    container,
+    image: `registry.example/check:check@sha256:${zeros}`,
+    env: { MODEL_ID: 'check' },
+    annotations: { [TRACE_ANNOTATION]: 'check', [`${RESOURCE_ANNOTATION_PREFIX}${ATTR.modelId}`]: 'check' },
+  };
+}

@@ -1,0 +1,134 @@
+// The worker's settings: read from the environment once, validated, complete afterwards.
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { z } from 'zod';
+import { ThroughlineError } from '../domain/errors.js';
+
+export interface WorkerConfig {
+  readonly taskQueue: string;
+  readonly runtime: 'local';
+  /** Everything that the local runtime keeps lies below this directory. */
+  readonly data: string;
+  readonly builder: 'auto' | 'buildctl' | 'buildx' | 'buildah';
+  readonly imageOutput: 'layout' | 'registry';
+  readonly insecureRegistry: boolean;
+  readonly buildContexts: Readonly<Record<string, string>>;
+  readonly buildahStorage: string;
+  readonly heartbeatTimeoutSeconds: number;
+  readonly jobBackoffSeconds: number;
+  readonly gitIdentity: { readonly name: string; readonly email: string };
+  readonly logLevel: string;
+  readonly healthAddress: { readonly host: string; readonly port: number } | undefined;
+  /** `OTEL_*` variables for training programs and builders. */
+  readonly workloadTelemetry: Readonly<Record<string, string>>;
+}
+
+/** XDG Base Directory Specification: where a user's data lies that is kept. */
+export function defaultDataDirectory(env: NodeJS.ProcessEnv = process.env): string {
+  return join(env.XDG_DATA_HOME || join(homedir(), '.local', 'share'), 'throughline');
+}
+
+/** XDG Base Directory Specification: what can be had again. */
+export function cacheDirectory(env: NodeJS.ProcessEnv = process.env): string {
+  return join(env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'throughline');
+}
+
+const seconds = (fallback: number, least: number) => z.coerce.number().min(least).max(3600).default(fallback);
+
+const schema = z.object({
+  THROUGHLINE_TASK_QUEUE: z.string().min(1).default('throughline'),
+  THROUGHLINE_RUNTIME: z
+    .enum(['local'], 'expected local; this version has no other runtime')
+    .default('local'),
+  THROUGHLINE_DATA: z.string().min(1).optional(),
+  THROUGHLINE_BUILDER: z.enum(['auto', 'buildctl', 'buildx', 'buildah']).default('auto'),
+  THROUGHLINE_IMAGE_OUTPUT: z.enum(['layout', 'registry']).default('layout'),
+  THROUGHLINE_REGISTRY_INSECURE: z.enum(['true', 'false']).default('false'),
+  THROUGHLINE_BUILD_CONTEXTS: z.string().default(''),
+  THROUGHLINE_BUILDAH_STORAGE: z.string().optional(),
+  THROUGHLINE_HEARTBEAT_TIMEOUT: seconds(10, 1),
+  THROUGHLINE_JOB_BACKOFF: seconds(10, 0),
+  THROUGHLINE_GIT_AUTHOR: z
+    .string()
+    .regex(/^[^<>\n]+ <[^<>\s]+>$/, 'expected: Name <address>')
+    .default('Throughline <throughline@localhost>'),
+  THROUGHLINE_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
+  THROUGHLINE_HEALTH_ADDRESS: z
+    .string()
+    .regex(/^[^\s:]*:\d{1,5}$/, 'expected HOST:PORT')
+    .optional(),
+});
+
+/** Throws TL_CONFIG_INVALID naming the variable. */
+export function workerConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig {
+  const parsed = schema.safeParse(env);
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0];
+    const name = String(issue?.path[0]);
+    throw new ThroughlineError('TL_CONFIG_INVALID', `${name} is not usable`, {
+      expected: issue?.message.replace(/^expected /, ''),
+      found: env[name],
+    });
+  }
+  const values = parsed.data;
+  const data = resolve(values.THROUGHLINE_DATA ?? defaultDataDirectory(env));
+  const [, name = '', email = ''] = /^(.*) <(.*)>$/.exec(values.THROUGHLINE_GIT_AUTHOR) ?? [];
+  return {
+    taskQueue: values.THROUGHLINE_TASK_QUEUE,
+    runtime: values.THROUGHLINE_RUNTIME,
+    data,
+    builder: values.THROUGHLINE_BUILDER,
+    imageOutput: values.THROUGHLINE_IMAGE_OUTPUT,
+    insecureRegistry: values.THROUGHLINE_REGISTRY_INSECURE === 'true',
+    buildContexts: parseContexts(values.THROUGHLINE_BUILD_CONTEXTS),
+    buildahStorage: resolve(values.THROUGHLINE_BUILDAH_STORAGE ?? join(cacheDirectory(env), 'buildah')),
+    heartbeatTimeoutSeconds: values.THROUGHLINE_HEARTBEAT_TIMEOUT,
+    jobBackoffSeconds: values.THROUGHLINE_JOB_BACKOFF,
+    gitIdentity: { name, email },
+    logLevel: values.THROUGHLINE_LOG_LEVEL,
+    healthAddress: parseAddress(values.THROUGHLINE_HEALTH_ADDRESS),
+    workloadTelemetry: workloadTelemetry(env),
+  };
+}
+
+/** `golang:1.26=container-image://localhost/golang:1.26 other=DIR`: NAME=SOURCE, separated by spaces. */
+function parseContexts(text: string): Record<string, string> {
+  return Object.fromEntries(
+    text
+      .split(/\s+/)
+      .filter(Boolean)
+      .map((entry) => {
+        const split = entry.indexOf('=');
+        if (split < 1) {
+          throw new ThroughlineError('TL_CONFIG_INVALID', 'THROUGHLINE_BUILD_CONTEXTS is not usable', {
+            expected: 'NAME=SOURCE, separated by spaces',
+            found: entry,
+          });
+        }
+        return [entry.slice(0, split), entry.slice(split + 1)];
+      }),
+  );
+}
+
+function parseAddress(text: string | undefined): WorkerConfig['healthAddress'] {
+  if (text === undefined) return undefined;
+  const split = text.lastIndexOf(':');
+  return { host: text.slice(0, split) || '0.0.0.0', port: Number(text.slice(split + 1)) };
+}
+
+const WORKLOAD_PREFIX = 'THROUGHLINE_WORKLOAD_';
+
+/**
+ * `THROUGHLINE_WORKLOAD_OTEL_…` is given to workloads as `OTEL_…`. Where there is none they are told the worker's own
+ * endpoint, but never its headers, which may hold a secret (I9).
+ */
+function workloadTelemetry(env: NodeJS.ProcessEnv): Record<string, string> {
+  const given = Object.entries(env).flatMap(([name, value]) =>
+    name.startsWith(`${WORKLOAD_PREFIX}OTEL_`) && value !== undefined
+      ? [[name.slice(WORKLOAD_PREFIX.length), value]]
+      : [],
+  );
+  if (given.length > 0) return Object.fromEntries(given);
+  const own = ['OTEL_EXPORTER_OTLP_ENDPOINT', 'OTEL_EXPORTER_OTLP_PROTOCOL', 'OTEL_SDK_DISABLED'];
+  return Object.fromEntries(own.flatMap((name) => (env[name] ? [[name, env[name] ?? '']] : [])));
+}

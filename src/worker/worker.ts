@@ -1,0 +1,135 @@
+// The worker process: polls Temporal and runs the release workflow and its activities.
+import { createServer, type Server } from 'node:http';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { trace } from '@opentelemetry/api';
+import { OpenTelemetryActivityInboundInterceptor } from '@temporalio/interceptors-opentelemetry-v2';
+import { DefaultLogger, type NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import { LocalImageBuilder } from '../activities/build/local.js';
+import { GitGitOpsRepository } from '../activities/gitops/writer.js';
+import { LocalJobRunner } from '../activities/training/local.js';
+import type { Logger } from '../telemetry/log.js';
+import type { Telemetry } from '../telemetry/sdk.js';
+import { createActivities } from './activities.js';
+import type { WorkerConfig } from './config.js';
+
+// Made by the build: no compiler runs in production, and every worker of a version has the same bundle.
+const BUNDLE = fileURLToPath(new URL('../../dist/workflow-bundle.js', import.meta.url));
+
+/** A workflow whose worker died is given to another after this long; the SDK's default is 10 s. */
+const STICKY_TIMEOUT = '3s';
+/** How long running activities may take to let go when the worker is stopped; they go on in the next worker. */
+const SHUTDOWN_GRACE = '5s';
+
+export interface RunningWorker {
+  /** Resolves when the worker has stopped; rejects where it broke. */
+  readonly stopped: Promise<void>;
+  stop(): Promise<void>;
+}
+
+export interface WorkerDependencies {
+  readonly config: WorkerConfig;
+  readonly connection: NativeConnection;
+  readonly namespace: string;
+  readonly telemetry: Telemetry;
+  readonly log: Logger;
+}
+
+export async function startWorker(dependencies: WorkerDependencies): Promise<RunningWorker> {
+  const { config, connection, namespace, telemetry, log } = dependencies;
+  const identity = `${process.pid}@${hostname()}`;
+  const { data, workloadTelemetry } = config;
+  const gitCache = join(data, 'git');
+  const activities = createActivities({
+    worker: identity,
+    log,
+    settings: {
+      heartbeatTimeoutSeconds: config.heartbeatTimeoutSeconds,
+      exportTrace: telemetry.exporter !== undefined,
+      runtime: config.runtime,
+    },
+    gitCache,
+    runner: new LocalJobRunner({ data, workloadTelemetry, backoffSeconds: config.jobBackoffSeconds }),
+    builder: new LocalImageBuilder({
+      data,
+      workloadTelemetry,
+      builder: config.builder,
+      output: config.imageOutput,
+      contexts: config.buildContexts,
+      storage: config.buildahStorage,
+      insecureRegistry: config.insecureRegistry,
+    }),
+    gitops: new GitGitOpsRepository(gitCache, config.gitIdentity),
+    exporter: telemetry.exporter,
+    resource: telemetry.resource,
+  });
+  const worker = await Worker.create({
+    connection,
+    namespace,
+    identity,
+    taskQueue: config.taskQueue,
+    workflowBundle: { codePath: BUNDLE },
+    activities: { ...activities },
+    interceptors: {
+      activity: [
+        (context) => ({
+          inbound: new OpenTelemetryActivityInboundInterceptor(context, {
+            tracer: trace.getTracer('throughline'),
+          }),
+        }),
+      ],
+    },
+    stickyQueueScheduleToStartTimeout: STICKY_TIMEOUT,
+    shutdownGraceTime: SHUTDOWN_GRACE,
+    shutdownForceTime: '20s',
+    maxHeartbeatThrottleInterval: '5s',
+    defaultHeartbeatThrottleInterval: '1s',
+    // Most activities wait for something else; each is a timer and a few files.
+    maxConcurrentActivityTaskExecutions: 100,
+  });
+  const health = config.healthAddress && (await serveHealth(worker, config.healthAddress));
+  const stopped = worker.run().finally(() => health?.close());
+  log.info({ taskQueue: config.taskQueue, namespace, data }, 'worker started');
+  return {
+    stopped,
+    async stop() {
+      if (worker.getState() === 'RUNNING') worker.shutdown();
+      await stopped;
+    },
+  };
+}
+
+/** Sends the SDK's own log lines where ours go. Once a process, before anything connects. */
+export function installRuntime(log: Logger): void {
+  Runtime.install({
+    logger: new DefaultLogger('WARN', ({ level, message, meta }) => {
+      const { error, ...rest } = meta ?? {};
+      const write = level === 'ERROR' ? log.error : log.warn;
+      write.call(log, { ...plainMeta(rest), ...(error ? { error: String(error) } : {}) }, message);
+    }),
+    // The process's own commands decide when to stop, and in which order.
+    shutdownSignals: [],
+  });
+}
+
+function plainMeta(meta: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(meta).filter(([, value]) => ['string', 'number', 'boolean'].includes(typeof value)),
+  );
+}
+
+async function serveHealth(worker: Worker, address: { host: string; port: number }): Promise<Server> {
+  const server = createServer((request, response) => {
+    const ready = worker.getState() === 'RUNNING';
+    const ok = request.url === '/healthz' || (request.url === '/readyz' && ready);
+    response.writeHead(ok ? 200 : request.url === '/readyz' ? 503 : 404, {
+      'content-type': 'application/json',
+    });
+    response.end(JSON.stringify({ state: worker.getState() }));
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject).listen(address.port, address.host, resolve);
+  });
+  return server;
+}
