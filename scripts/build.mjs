@@ -1,7 +1,7 @@
 // Compiles the sources and bundles the workflows. The bundle is made here, not at a worker's start: every worker of a
 // version runs the same one, and starts in a fraction of the time.
 import { execFileSync } from 'node:child_process';
-import { writeFileSync, rmSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { bundleWorkflowCode } from '@temporalio/worker';
 

@@ -1,8 +1,8 @@
 // A release as text for a terminal.
 import { formatProblem } from '../domain/errors.js';
 import type { ReleaseRecord, Stage } from '../domain/release.js';
-import { formatDuration } from '../plan/index.js';
 import { describeProgress } from '../gateway/present.js';
+import { formatDuration } from '../plan/index.js';
 import type { ReleaseSummary, ReleaseView } from '../releases/service.js';
 
 const MARKS: Readonly<Record<Stage['status'], string>> = {

@@ -1,9 +1,9 @@
 // Options that several commands share.
 import { type Command, Option } from 'commander';
-import { ReleaseService } from '../releases/service.js';
 import { devEndpoints } from '../dev/dev.js';
-import { startTelemetry, type Telemetry } from '../telemetry/sdk.js';
+import { ReleaseService } from '../releases/service.js';
 import { clientInterceptor } from '../telemetry/interceptors.js';
+import { startTelemetry, type Telemetry } from '../telemetry/sdk.js';
 import { type TemporalTarget, temporalClient } from '../temporal/connect.js';
 import { defaultDataDirectory } from '../worker/config.js';
 

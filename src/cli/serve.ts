@@ -1,7 +1,7 @@
 // The long-running commands: gateway, worker, and dev, which is both with what they need.
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { ThroughlineError } from '../domain/errors.js';
 import { startDev } from '../dev/dev.js';
+import { ThroughlineError } from '../domain/errors.js';
 import { createGateway } from '../gateway/server.js';
 import { ReleaseService } from '../releases/service.js';
 import { clientInterceptor } from '../telemetry/interceptors.js';

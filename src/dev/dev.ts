@@ -4,7 +4,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ThroughlineError } from '../domain/errors.js';
 import { createGateway } from '../gateway/server.js';
-import { isAlive, type ProcessIdentity, identify, readJson, writeAtomically } from '../processes/index.js';
+import { identify, isAlive, type ProcessIdentity, readJson, writeAtomically } from '../processes/index.js';
 import { becomeOwner } from '../processes/ownership.js';
 import { ReleaseService } from '../releases/service.js';
 import { clientInterceptor } from '../telemetry/interceptors.js';

@@ -15,8 +15,8 @@ import type { ReleaseService } from '../releases/service.js';
 import { remoteSpanContext } from '../telemetry/context.js';
 import type { Logger } from '../telemetry/log.js';
 import { openApiDocument } from './openapi.js';
-import { listQuerySchema } from './queries.js';
 import { presentRelease } from './present.js';
+import { listQuerySchema } from './queries.js';
 
 const MAX_BODY_BYTES = 1024 * 1024;
 /** What a client is told to wait where Temporal is away. Seconds. */
@@ -80,27 +80,25 @@ export function createGateway({ releases, log, publicUrl }: GatewayOptions): Fas
       parseTraceparent(parsed.request.trace.traceparent),
       parsed.request.trace.tracestate,
     );
-    const started = await trace
-      .getTracer('throughline')
-      .startActiveSpan(
-        'POST /v1/releases',
-        {
-          kind: SpanKind.SERVER,
-          startTime: at,
-          attributes: { 'http.request.method': 'POST', 'http.route': '/v1/releases' },
-        },
-        parent,
-        async (span) => {
-          try {
-            return await releases.start(parsed);
-          } catch (error) {
-            span.setStatus({ code: SpanStatusCode.ERROR });
-            throw error;
-          } finally {
-            span.end();
-          }
-        },
-      );
+    const started = await trace.getTracer('throughline').startActiveSpan(
+      'POST /v1/releases',
+      {
+        kind: SpanKind.SERVER,
+        startTime: at,
+        attributes: { 'http.request.method': 'POST', 'http.route': '/v1/releases' },
+      },
+      parent,
+      async (span) => {
+        try {
+          return await releases.start(parsed);
+        } catch (error) {
+          span.setStatus({ code: SpanStatusCode.ERROR });
+          throw error;
+        } finally {
+          span.end();
+        }
+      },
+    );
     const statusUrl = `${base(request)}/v1/releases/${started.release}`;
     log.info(
       { release: started.release, created: started.created, trace_id: started.traceId },

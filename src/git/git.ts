@@ -58,7 +58,6 @@ export function gitIn(
       allowUnsafeConfigPaths: true,
     },
     config: [
-      'protocol.ext.allow=never',
       'core.quotePath=false',
       'http.lowSpeedLimit=1',
       'http.lowSpeedTime=30',

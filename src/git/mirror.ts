@@ -106,9 +106,13 @@ export class Mirror {
     const temporary = await mkdtemp(`${target}.`);
     const index = `${temporary}.index`;
     try {
-      const git = gitIn(this.directory, signal, { GIT_INDEX_FILE: index });
+      const git = gitIn(this.directory, signal, {
+        GIT_INDEX_FILE: index,
+        GIT_DIR: this.directory,
+        GIT_WORK_TREE: temporary,
+      });
       await git.raw(['read-tree', commit]);
-      await git.raw(['checkout-index', '--all', '--force', `--prefix=${temporary}/`]);
+      await git.raw(['checkout-index', '--all', '--force']);
       await rename(temporary, target).catch(async (error) => {
         if (
           !(await access(target).then(

@@ -1,7 +1,7 @@
 // Exactly one live supervisor a task. An owner file is created with its content in one step and never changed; a dead
 // owner is succeeded by creating the next number, which only one can do.
 import { createExclusively, readJson } from './files.js';
-import { type ProcessIdentity, identify, isAlive } from './identity.js';
+import { identify, isAlive, type ProcessIdentity } from './identity.js';
 import { layout, ownerGenerations } from './layout.js';
 
 /** The live owner of a task, if it has one. */

@@ -13,7 +13,6 @@ const text = (max: number) =>
     .string()
     .min(1)
     .max(max)
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is refused
     .regex(/^[^\0-\x1f\x7f]*$/, 'expected text without control characters');
 
 const spinnakerId = text(200);

@@ -1,6 +1,6 @@
 // What every activity gets around it: heartbeats that say what is being done, the ids of its attempts, cancellation as
 // an AbortSignal, and errors as problems with a code.
-import { activityInfo, ApplicationFailure, CancelledFailure, Context } from '@temporalio/activity';
+import { ApplicationFailure, activityInfo, CancelledFailure, Context } from '@temporalio/activity';
 import { type ErrorCode, messageOf, type Problem, ThroughlineError } from '../domain/errors.js';
 import { redact } from '../git/index.js';
 import type { Logger } from '../telemetry/log.js';
@@ -31,6 +31,9 @@ const TRANSIENT: ReadonlySet<ErrorCode> = new Set([
   'TL_TEMPORAL_UNAVAILABLE',
   'TL_INTERNAL',
 ]);
+
+/** An unexpected error may be a hiccup of the machine; one that stays is not tried for hours. */
+const MAX_UNEXPECTED = 8;
 
 export interface ActivityPolicy {
   /** Codes that are also tried again: where hours of work are at stake, an outage can look like a refusal. */
@@ -68,7 +71,7 @@ export async function inActivity<T>(
     return result;
   } catch (error) {
     if (context.cancellationSignal.aborted) throw asCancellation(context.cancellationSignal.reason, error);
-    throw asFailure(error, policy, ownLog);
+    throw asFailure(error, policy, info.attempt, ownLog);
   } finally {
     clearInterval(timer);
   }
@@ -79,11 +82,12 @@ function asCancellation(reason: unknown, error: unknown): unknown {
   return error instanceof CancelledFailure ? error : new CancelledFailure(messageOf(reason));
 }
 
-function asFailure(error: unknown, policy: ActivityPolicy, log: Logger): unknown {
+function asFailure(error: unknown, policy: ActivityPolicy, attempt: number, log: Logger): unknown {
   if (error instanceof CancelledFailure) return error;
   const known = error instanceof ThroughlineError;
   const problem: Problem = known ? error.problem : { code: 'TL_INTERNAL', message: redact(messageOf(error)) };
-  const retry = TRANSIENT.has(problem.code) || (policy.alsoRetry?.includes(problem.code) ?? false);
+  const mayPass = TRANSIENT.has(problem.code) || (policy.alsoRetry?.includes(problem.code) ?? false);
+  const retry = mayPass && !(problem.code === 'TL_INTERNAL' && attempt >= MAX_UNEXPECTED);
   if (known) log.warn({ problem: problem.code, retry }, redact(problem.message));
   else
     log.error(

@@ -100,10 +100,14 @@ export async function startWorker(dependencies: WorkerDependencies): Promise<Run
   };
 }
 
+/** Lines of the SDK about failures that the activity itself has logged, with its code and without internals. */
+const SAID_BETTER = /^(?:Activity|Workflow) (?:failed|completed as cancelled)/;
+
 /** Sends the SDK's own log lines where ours go. Once a process, before anything connects. */
 export function installRuntime(log: Logger): void {
   Runtime.install({
     logger: new DefaultLogger('WARN', ({ level, message, meta }) => {
+      if (SAID_BETTER.test(message)) return;
       const { error, ...rest } = meta ?? {};
       const write = level === 'ERROR' ? log.error : log.warn;
       write.call(log, { ...plainMeta(rest), ...(error ? { error: String(error) } : {}) }, message);

@@ -1,5 +1,5 @@
 // The gate: a model's metrics against the plan's rules. Pure.
-import { type Problem } from '../domain/errors.js';
+import type { Problem } from '../domain/errors.js';
 import type { TrainedModel } from '../domain/release.js';
 import type { AcceptanceRule } from '../plan/schema.js';
 

@@ -13,8 +13,9 @@ const side = 8
 
 var errImage = errors.New("expected 64 bytes, 8x8 pixels of grey row by row, or a PNG")
 
-// A picture that a hand-drawn digit needs; a larger one is a way to fill the memory.
-const maxPixels = 4096 * 4096
+// More than a hand-drawn digit needs. A PNG of 16-bit RGBA takes 8 bytes a pixel once decoded, however few it is
+// compressed to: 8 MiB here, of the 128 MiB that a pod may have.
+const maxPixels = 1024 * 1024
 
 // decodePixels turns an image into what the network takes: 8x8 pixels, 0 to 255, row by row.
 func decodePixels(data []byte) ([]byte, error) {
@@ -26,7 +27,7 @@ func decodePixels(data []byte) ([]byte, error) {
 		return nil, errImage
 	}
 	if config.Width < side || config.Height < side || config.Width*config.Height > maxPixels {
-		return nil, fmt.Errorf("a %s of %dx%d pixels; expected at least 8x8", format, config.Width, config.Height)
+		return nil, fmt.Errorf("a %s of %dx%d pixels; expected at least 8x8 and at most %d pixels", format, config.Width, config.Height, maxPixels)
 	}
 	picture, _, err := image.Decode(bytes.NewReader(data))
 	if err != nil {

@@ -79,6 +79,10 @@ func TestAModelThatCannotBeComputedIsRefused(t *testing.T) {
 		"units":      func(d *description, _ *[]byte) { d.Layers[0].Units = -1 },
 		"labels":     func(d *description, _ *[]byte) { d.Labels = nil },
 		"no layers":  func(d *description, _ *[]byte) { d.Layers = nil },
+		"no scale":   func(d *description, _ *[]byte) { d.InputScale = 0 },
+		"inputs": func(d *description, w *[]byte) { // sizes that agree with each other, but not with an image
+			d.Inputs, *w = 32, make([]byte, 4*(32*2+2+2*2+2))
+		},
 	} {
 		described, weights := firstOrLast()
 		damage(&described, &weights)
@@ -125,6 +129,8 @@ func TestPredictOverHTTP(t *testing.T) {
 		{"no JSON", "POST", "application/json", "{", 400, "NOT_JSON"},
 		{"an unknown field", "POST", "application/json", `{"image":"x"}`, 400, "NOT_JSON"},
 		{"two objects", "POST", "application/json", body(raw) + body(raw), 400, "NOT_JSON"},
+		{"a stray brace", "POST", "application/json", body(raw) + "}", 400, "NOT_JSON"},
+		{"a huge PNG", "POST", "application/json", body(encodePNG(t, 2048)), 400, "NOT_AN_IMAGE"},
 		{"no base64", "POST", "application/json", `{"image_data":"%"}`, 400, "NOT_BASE64"},
 		{"no image", "POST", "application/json", body([]byte("hello")), 400, "NOT_AN_IMAGE"},
 		{"a tiny PNG", "POST", "application/json", body(encodePNG(t, 4)), 400, "NOT_AN_IMAGE"},
@@ -279,6 +285,12 @@ func TestWithoutAnEndpointSpansHaveIDsAndNothingIsSent(t *testing.T) {
 	if !span.SpanContext().IsValid() {
 		t.Error("no ids")
 	}
+}
+
+func TestAMalformedResourceAttributeDoesNotStopTheService(t *testing.T) {
+	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "service.version=1,broken")
+	_, stop := serve(t, "")
+	stop()
 }
 
 func TestASettingThatIsMissingIsNamed(t *testing.T) {

@@ -40,7 +40,7 @@ func run(ctx context.Context, logger *slog.Logger, listening chan<- net.Addr) er
 	if err != nil {
 		return err
 	}
-	flush, err := startTelemetry(ctx)
+	flush, err := startTelemetry(ctx, logger)
 	if err != nil {
 		return fmt.Errorf("telemetry: %w", err)
 	}

@@ -73,8 +73,13 @@ func newNetwork(described description, weights []byte) (*network, error) {
 	if described.Format != modelFormat {
 		return nil, fmt.Errorf("the model's format is %q; expected %q", described.Format, modelFormat)
 	}
-	if described.Inputs < 1 || described.Inputs > maxUnits || len(described.Layers) == 0 {
-		return nil, fmt.Errorf("the model has %d inputs and %d layers", described.Inputs, len(described.Layers))
+	// Requests bring side*side pixels: any other number would index out of the inputs, or leave some at zero.
+	if described.Inputs != side*side || len(described.Layers) == 0 {
+		return nil, fmt.Errorf("the model has %d inputs and %d layers; expected %d inputs", described.Inputs, len(described.Layers), side*side)
+	}
+	// A scale that is missing decodes as 0, and every image would be the same to the network.
+	if described.InputScale <= 0 {
+		return nil, fmt.Errorf("the model's input_scale is %g; expected more than 0", described.InputScale)
 	}
 	net := &network{inputs: described.Inputs, scale: float32(described.InputScale), labels: described.Labels}
 	rest := weights

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"mime"
 	"net/http"
@@ -101,7 +102,8 @@ func readPixels(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		}
 		return nil, &refusal{http.StatusBadRequest, "NOT_JSON", `expected {"image_data": "<base64>"}`}
 	}
-	if decoder.More() {
+	// Not More: it takes a stray } or ] for the end.
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return nil, &refusal{http.StatusBadRequest, "NOT_JSON", "expected one JSON object"}
 	}
 	data, err := base64.StdEncoding.DecodeString(body.ImageData)

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"os"
 	"strings"
 
@@ -15,14 +17,17 @@ import (
 
 // startTelemetry makes spans with real ids in any case, and sends them by OTLP over gRPC where an endpoint is
 // configured. The returned function sends what is pending.
-func startTelemetry(ctx context.Context) (shutdown func(context.Context) error, err error) {
+func startTelemetry(ctx context.Context, logger *slog.Logger) (shutdown func(context.Context) error, err error) {
 	// Later detectors win: what the environment says of the service stands over the default name.
 	described, err := resource.New(ctx,
 		resource.WithAttributes(semconv.ServiceName("digits-inference")),
 		resource.WithTelemetrySDK(),
 		resource.WithFromEnv(),
 	)
-	if err != nil {
+	// What is well-formed in OTEL_RESOURCE_ATTRIBUTES stands; a slip in the rest is no reason not to serve.
+	if errors.Is(err, resource.ErrPartialResource) {
+		logger.Warn("some resource attributes were not read", "error", err.Error())
+	} else if err != nil {
 		return nil, err
 	}
 	options := []sdktrace.TracerProviderOption{sdktrace.WithResource(described)}

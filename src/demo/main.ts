@@ -1,0 +1,406 @@
+// The whole main job on this machine, for real: a commit becomes a served model, and a prediction is followed back to it.
+import { execFile } from 'node:child_process';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { Command, InvalidArgumentError } from 'commander';
+import { describeStage, metricsText } from '../cli/describe.js';
+import { EXIT, exitCodeOf, printError, printJson, say } from '../cli/output.js';
+import { type OtlpReceiver, type ReceivedSpan, startOtlpReceiver } from '../dev/otlp-receiver.js';
+import { freePort } from '../dev/ports.js';
+import { formatProblem } from '../domain/errors.js';
+import type { ReleaseRecord } from '../domain/release.js';
+import type { PresentedRelease } from '../gateway/present.js';
+import { formatDuration } from '../plan/index.js';
+import { RestartingWorker, type StartedDev, startDevProcess } from './processes.js';
+import { commitCount, type DemoRepositories, fileAt, makeRepositories } from './repositories.js';
+import { type ServedDeployment, serveDeployment } from './serve.js';
+
+const run = promisify(execFile);
+const PREDICTIONS = 100;
+
+interface DemoOptions {
+  readonly json?: boolean;
+  readonly accuracy?: number;
+  readonly keep?: boolean;
+  readonly killWorker?: boolean;
+}
+
+/** The line that `--json` prints. */
+interface DemoResult {
+  readonly release: string;
+  readonly workflowId: string;
+  readonly status: string;
+  readonly traceId: string;
+  readonly commit: string | null;
+  readonly dataset: string | null;
+  readonly modelId: string | null;
+  readonly modelDigest: string | null;
+  readonly accuracy: number | string | null;
+  readonly imageDigest: string | null;
+  readonly gitopsCommit: string | null;
+  readonly predictions: { readonly sent: number; readonly right: number };
+  readonly prediction: Prediction | null;
+}
+
+interface Prediction {
+  readonly traceId: string;
+  readonly linkedTraceId: string;
+  readonly linkedSpanId: string;
+  readonly modelId: string;
+}
+
+interface Digit {
+  readonly image_data: string;
+  readonly label: number;
+}
+
+async function demo(options: DemoOptions): Promise<number> {
+  const begun = Date.now();
+  const directory = await mkdtemp(join(tmpdir(), 'throughline-demo-'));
+  const undo: (() => Promise<unknown> | void)[] = [];
+  const interrupted = new Promise<never>((_, reject) => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const)
+      process.once(signal, () => reject(new Error(`stopped by ${signal}`)));
+  });
+  interrupted.catch(() => undefined);
+  try {
+    return await Promise.race([steps(options, directory, undo, begun), interrupted]);
+  } finally {
+    say('stopping what the demo started');
+    for (let next = undo.pop(); next; next = undo.pop()) await next();
+    if (!options.keep) await rm(directory, { recursive: true, force: true });
+  }
+}
+
+async function steps(
+  options: DemoOptions,
+  directory: string,
+  undo: (() => Promise<unknown> | void)[],
+  begun: number,
+): Promise<number> {
+  const collector = await startOtlpReceiver();
+  undo.push(() => collector.stop());
+
+  heading('a model repository and a GitOps remote, out of examples/digits');
+  const repositories = await makeRepositories(directory, {
+    accuracy: options.accuracy,
+    collector: collector.endpoint,
+  });
+  say(`  ${repositories.modelUrl}\n  ${repositories.gitopsUrl}`);
+
+  heading('throughline dev: Temporal, the gateway and a worker');
+  const data = join(directory, 'data');
+  const env = demoEnvironment(data, collector.endpoint);
+  const dev = await startDevProcess(
+    [
+      '--data',
+      data,
+      '--port',
+      '0',
+      '--temporal-port',
+      '0',
+      '--ui-port',
+      '0',
+      ...(options.killWorker ? ['--no-worker'] : []),
+    ],
+    env,
+    say,
+  );
+  undo.push(() => dev.stop());
+  say(`  gateway ${dev.gateway}, Temporal ${dev.temporal}, UI ${dev.ui}`);
+  const worker = options.killWorker
+    ? new RestartingWorker(dev.temporal, env, join(directory, 'worker.log'))
+    : undefined;
+  if (worker) {
+    await worker.start();
+    undo.push(() => worker.stop());
+  }
+
+  heading('a trigger, as a Spinnaker webhook stage sends it');
+  const record = await releaseAndWatch(dev, repositories, worker);
+  const result = describeResult(record);
+  if (record.status !== 'SUCCEEDED') return await explainEnd(record, result, repositories, options);
+
+  heading('the inference service, as the committed Deployment says');
+  const served = await serve(record, repositories, directory, data);
+  undo.push(() => served.stop());
+  say(`  ${served.digest}\n  ${served.url}/predict`);
+
+  heading(`${PREDICTIONS} digits that the model has never seen`);
+  const digits = await heldOutDigits(repositories);
+  const { right, prediction } = await predictAll(served, digits);
+  say(`  ${right} of ${digits.length} right`);
+
+  heading('one prediction, followed back');
+  const span = await predictionSpan(collector, prediction);
+  const spans = await traceSpans(collector, record.traceId);
+  const link = span.links[0];
+  const final: DemoResult = {
+    ...result,
+    predictions: { sent: digits.length, right },
+    prediction: {
+      traceId: prediction,
+      linkedTraceId: link?.traceId ?? '',
+      linkedSpanId: link?.spanId ?? '',
+      modelId: String(span.attributes['ml.model.id']),
+    },
+  };
+  say(chain(record, span, spans, dev));
+  const linked = link?.traceId === record.traceId && link?.spanId === record.traceparent.split('-')[2];
+  const failures = [
+    ...(linked ? [] : ['the prediction does not link to the release']),
+    ...(right >= PREDICTIONS * 0.95 ? [] : [`only ${right} of ${PREDICTIONS} predictions are right`]),
+  ];
+  for (const failure of failures) say(`✘ ${failure}`);
+  say(`\ndone in ${formatDuration((Date.now() - begun) / 1000)}`);
+  if (options.keep) await keepRunning(dev, served, data);
+  if (options.json) printJson(final);
+  return failures.length > 0 ? EXIT.failed : EXIT.ok;
+}
+
+function demoEnvironment(data: string, collector: string): NodeJS.ProcessEnv {
+  // The demo is a world of its own: a Temporal, a collector or a data directory of the user's is left alone.
+  const own = Object.entries(process.env).filter(
+    ([name]) => !/^(?:TEMPORAL_|OTEL_|TRACEPARENT$|TRACESTATE$|BAGGAGE$)/.test(name),
+  );
+  return {
+    ...Object.fromEntries(own),
+    THROUGHLINE_DATA: data,
+    THROUGHLINE_IMAGE_OUTPUT: 'layout',
+    THROUGHLINE_HEARTBEAT_TIMEOUT: '3',
+    OTEL_EXPORTER_OTLP_ENDPOINT: collector,
+    OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc',
+  };
+}
+
+async function releaseAndWatch(
+  dev: StartedDev,
+  { modelUrl }: DemoRepositories,
+  worker: RestartingWorker | undefined,
+): Promise<PresentedRelease> {
+  const response = await fetch(`${dev.gateway}/v1/releases`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({
+      repository: modelUrl,
+      ref: 'main',
+      execution: { id: '01JD3V6Z8M5Q2X0W4R7T9Y1K3B', application: 'digits', name: 'release digits' },
+      stage: { id: '01JD3V6Z8N7C9F1H3J5K7M9P0R', refId: '1' },
+      trigger: { type: 'git', user: 'demo', branch: 'main' },
+    }),
+  });
+  const body = (await response.json()) as {
+    id: string;
+    statusUrl: string;
+    traceId: string;
+    error?: Parameters<typeof formatProblem>[0];
+  };
+  if (body.error) throw new Error(formatProblem(body.error));
+  say(`  ${response.status} ${body.id}\n  trace ${body.traceId}`);
+  const killed = new Set<string>();
+  const ended = new Set<string>();
+  let doing = '';
+  for (;;) {
+    await sleep(100);
+    const record = (await (await fetch(body.statusUrl)).json()) as PresentedRelease;
+    for (const stage of record.stages) {
+      if (stage.endedAt && !ended.has(stage.name)) {
+        ended.add(stage.name);
+        say(`  ${describeStage(stage)}`);
+      }
+    }
+    if (record.outcome) return record;
+    const stage = record.stages.findLast(({ status }) => status === 'RUNNING');
+    const progress = record.progress.replace(/\s+/g, ' ').slice(0, 110);
+    if (progress !== doing && !/: starting$|^plan/.test(progress)) say(`    ${progress}`);
+    doing = progress;
+    const middle = stage?.name === 'train' ? /epoch/.test(record.progress) : stage?.name === 'build';
+    if (worker && stage && middle && !killed.has(stage.name)) {
+      killed.add(stage.name);
+      say(`  ✂ killing the worker in the middle of ${stage.name} (SIGKILL)`);
+      worker.kill();
+    }
+  }
+}
+
+function describeResult(record: ReleaseRecord): DemoResult {
+  return {
+    release: record.release,
+    workflowId: record.release,
+    status: record.status,
+    traceId: record.traceId,
+    commit: record.commit ?? null,
+    dataset: record.dataset ? `${record.dataset.name}@${record.dataset.version}` : null,
+    modelId: record.training?.id ?? null,
+    modelDigest: record.training?.digest ?? null,
+    accuracy: record.training?.metrics.accuracy ?? null,
+    imageDigest: record.image?.digest ?? null,
+    gitopsCommit: record.deployments[0]?.commit ?? null,
+    predictions: { sent: 0, right: 0 },
+    prediction: null,
+  };
+}
+
+/** A release that ended before it was deployed: why, and that nothing was left half-done. */
+async function explainEnd(
+  record: ReleaseRecord,
+  result: DemoResult,
+  { gitops }: DemoRepositories,
+  { json }: DemoOptions,
+): Promise<number> {
+  const commits = (await commitCount(gitops)) - 1;
+  const problem = record.outcome && 'problem' in record.outcome ? record.outcome.problem : undefined;
+  say(`\n${record.status}${problem ? `: ${formatProblem(problem)}` : ''}`);
+  say(`\nimage: ${record.image?.reference ?? 'none was built'}`);
+  say(`GitOps commits: ${commits === 0 ? 'none was made' : commits}`);
+  if (json) printJson(result);
+  return exitCodeOf(record.status) || EXIT.failed;
+}
+
+async function serve(
+  record: ReleaseRecord,
+  { gitops }: DemoRepositories,
+  directory: string,
+  data: string,
+): Promise<ServedDeployment> {
+  const [deployment] = record.deployments;
+  if (!deployment) throw new Error('the release has no deployment');
+  const service = join(directory, 'service');
+  await mkdir(service, { recursive: true });
+  return serveDeployment({
+    manifest: await fileAt(gitops, deployment.commit, deployment.manifest),
+    container: 'inference',
+    images: join(data, 'images'),
+    directory: service,
+    port: await freePort(0),
+  });
+}
+
+async function heldOutDigits({ model }: DemoRepositories): Promise<Digit[]> {
+  const { stdout } = await run('python', ['holdout.py', '--count', String(PREDICTIONS)], {
+    cwd: join(model, 'training'),
+    maxBuffer: 16 * 1024 * 1024,
+  });
+  return JSON.parse(stdout) as Digit[];
+}
+
+async function predictAll(
+  served: ServedDeployment,
+  digits: readonly Digit[],
+): Promise<{ right: number; prediction: string }> {
+  let right = 0;
+  let prediction = '';
+  for (const { image_data, label } of digits) {
+    const response = await fetch(`${served.url}/predict`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ image_data }),
+    });
+    const answer = (await response.json()) as { class: number; trace_id: string };
+    if (answer.class === label) right += 1;
+    prediction = answer.trace_id;
+  }
+  return { right, prediction };
+}
+
+/** The span of one prediction, as the service sent it. */
+async function predictionSpan(collector: OtlpReceiver, traceId: string): Promise<ReceivedSpan> {
+  return waitFor(() => collector.spans.find((span) => span.traceId === traceId), 'the prediction’s span');
+}
+
+async function traceSpans(collector: OtlpReceiver, traceId: string): Promise<readonly ReceivedSpan[]> {
+  const ofTrace = () => collector.spans.filter((span) => span.traceId === traceId);
+  await waitFor(() => ofTrace().find((span) => span.name.startsWith('RUN ')), 'the release’s span');
+  return ofTrace();
+}
+
+async function waitFor<T>(look: () => T | undefined, what: string): Promise<T> {
+  const deadline = Date.now() + 30_000;
+  for (;;) {
+    const found = look();
+    if (found !== undefined) return found;
+    if (Date.now() > deadline) throw new Error(`${what} did not arrive`);
+    await sleep(100);
+  }
+}
+
+function chain(
+  record: ReleaseRecord,
+  span: ReceivedSpan,
+  spans: readonly ReceivedSpan[],
+  dev: StartedDev,
+): string {
+  const link = span.links[0];
+  const training = spans.find(({ name }) => name === 'keras-training-run');
+  const epochs = training?.events.length ?? 0;
+  const rows: [string, string][] = [
+    [
+      'prediction',
+      `trace ${span.traceId}: class ${span.attributes['ml.prediction.class']}, model ${span.attributes['ml.model.id']}`,
+    ],
+    ['  link', `trace ${link?.traceId}, span ${link?.spanId}`],
+    ['release', `${record.release} (RUN ${record.model})`],
+    ['commit', `${record.commit}`],
+    ['dataset', `${record.dataset?.name}@${record.dataset?.version} ${record.dataset?.digest ?? ''}`],
+    ['training run', `${record.training?.job}: ${epochs} epochs, ${metricsText(record)}`],
+    ['model', `${record.training?.id} ${record.training?.digest}`],
+    ['image', `${record.image?.digest}`],
+    ['GitOps commit', `${record.deployments[0]?.commit}`],
+    ['trace', `${spans.length} spans from ${[...new Set(spans.map(({ service }) => service))].join(', ')}`],
+    ['look into it', `${dev.ui}/namespaces/default/workflows/${record.release}`],
+  ];
+  return rows.map(([name, value]) => `  ${name.padEnd(14)} ${value}`).join('\n');
+}
+
+async function keepRunning(dev: StartedDev, served: ServedDeployment, data: string): Promise<void> {
+  say(
+    [
+      '',
+      'still running, until Ctrl-C:',
+      `  gateway      ${dev.gateway}/v1/releases`,
+      `  Temporal     temporal workflow list --address ${dev.temporal} --query 'ModelName = "digits"'`,
+      `  UI           ${dev.ui}`,
+      `  predictions  ${served.url}/predict`,
+      `  data         ${data}`,
+      `  more         node bin/throughline.js list --data ${data}`,
+    ].join('\n'),
+  );
+  await new Promise<void>((resolve) => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      process.removeAllListeners(signal);
+      process.once(signal, () => resolve());
+    }
+    // A promise alone keeps no process alive.
+    setInterval(() => {}, 60_000);
+  });
+}
+
+function heading(text: string): void {
+  say(`\n▸ ${text}`);
+}
+
+function accuracy(text: string): number {
+  const value = Number(text);
+  if (!Number.isFinite(value)) throw new InvalidArgumentError('expected a number');
+  return value;
+}
+
+const program = new Command('npm run demo --')
+  .description('Release the digits example on this machine, from commit to served prediction.')
+  .option('--json', 'end with one line of JSON on standard output')
+  .option('--accuracy <number>', 'the gate of the plan', accuracy)
+  .option('--keep', 'leave everything running, and say where to look')
+  .option('--kill-worker', 'kill the worker in the middle of training and of the build')
+  .option('--no-install', 'install no system package; name what is missing instead');
+
+program.parse();
+const options = program.opts<DemoOptions>();
+try {
+  process.exitCode = await demo(options);
+} catch (error) {
+  process.exitCode = printError(error, options.json ?? false);
+}
+process.exit();

@@ -1,0 +1,149 @@
+// A small OTLP receiver (gRPC): keeps the spans that programs and services of this machine send, so that a release's
+// trace can be looked at without any other backend.
+import {
+  Server,
+  ServerCredentials,
+  type ServerUnaryCall,
+  type ServiceDefinition,
+  type sendUnaryData,
+} from '@grpc/grpc-js';
+import protobuf from 'protobufjs';
+
+// Field numbers: opentelemetry-proto 1.x, trace.proto, common.proto, trace_service.proto. Fields that are not listed
+// are skipped by the decoder.
+const PROTO = `
+syntax = "proto3";
+message Request { repeated ResourceSpans resource_spans = 1; }
+message Response {}
+message ResourceSpans { Resource resource = 1; repeated ScopeSpans scope_spans = 2; }
+message Resource { repeated KeyValue attributes = 1; }
+message ScopeSpans { repeated Span spans = 2; }
+message Span {
+  bytes trace_id = 1; bytes span_id = 2; bytes parent_span_id = 4; string name = 5; int32 kind = 6;
+  fixed64 start_time_unix_nano = 7; fixed64 end_time_unix_nano = 8; repeated KeyValue attributes = 9;
+  repeated Event events = 11; repeated Link links = 13; Status status = 15;
+}
+message Event { fixed64 time_unix_nano = 1; string name = 2; repeated KeyValue attributes = 3; }
+message Link { bytes trace_id = 1; bytes span_id = 2; repeated KeyValue attributes = 4; }
+message Status { string message = 2; int32 code = 3; }
+message KeyValue { string key = 1; AnyValue value = 2; }
+message AnyValue { oneof value {
+  string string_value = 1; bool bool_value = 2; int64 int_value = 3; double double_value = 4; ArrayValue array_value = 5; } }
+message ArrayValue { repeated AnyValue values = 1; }
+`;
+
+export interface ReceivedSpan {
+  readonly service: string;
+  readonly traceId: string;
+  readonly spanId: string;
+  readonly parentSpanId: string | undefined;
+  readonly name: string;
+  readonly startUnixNano: bigint;
+  readonly endUnixNano: bigint;
+  readonly attributes: Readonly<Record<string, unknown>>;
+  readonly events: readonly string[];
+  readonly links: readonly {
+    traceId: string;
+    spanId: string;
+    attributes: Readonly<Record<string, unknown>>;
+  }[];
+}
+
+export interface OtlpReceiver {
+  /** What OTEL_EXPORTER_OTLP_ENDPOINT is set to. */
+  readonly endpoint: string;
+  readonly spans: readonly ReceivedSpan[];
+  stop(): void;
+}
+
+export async function startOtlpReceiver(): Promise<OtlpReceiver> {
+  const { root } = protobuf.parse(PROTO);
+  const Request = root.lookupType('Request');
+  const Response = root.lookupType('Response');
+  const service: ServiceDefinition = {
+    Export: {
+      path: '/opentelemetry.proto.collector.trace.v1.TraceService/Export',
+      requestStream: false,
+      responseStream: false,
+      requestSerialize: (value) => Buffer.from(Request.encode(value).finish()),
+      requestDeserialize: (bytes) =>
+        Request.toObject(Request.decode(bytes), { longs: String, defaults: true, oneofs: true }),
+      responseSerialize: (value) => Buffer.from(Response.encode(value).finish()),
+      responseDeserialize: (bytes) => Response.decode(bytes),
+    },
+  };
+  const spans: ReceivedSpan[] = [];
+  const server = new Server();
+  server.addService(service, {
+    Export(call: ServerUnaryCall<WireRequest, unknown>, reply: sendUnaryData<unknown>) {
+      spans.push(...call.request.resourceSpans.flatMap(readSpans));
+      reply(null, {});
+    },
+  });
+  const port = await new Promise<number>((resolve, reject) => {
+    server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, bound) =>
+      error ? reject(error) : resolve(bound),
+    );
+  });
+  return { endpoint: `http://127.0.0.1:${port}`, spans, stop: () => server.forceShutdown() };
+}
+
+interface WireValue {
+  readonly value?: string;
+  readonly arrayValue?: { readonly values: WireValue[] };
+  readonly [field: string]: unknown;
+}
+interface WireAttributes extends Array<{ key: string; value: WireValue | null }> {}
+interface WireSpan {
+  traceId: Uint8Array;
+  spanId: Uint8Array;
+  parentSpanId: Uint8Array;
+  name: string;
+  startTimeUnixNano: string;
+  endTimeUnixNano: string;
+  attributes: WireAttributes;
+  events: { name: string }[];
+  links: { traceId: Uint8Array; spanId: Uint8Array; attributes: WireAttributes }[];
+}
+interface WireResourceSpans {
+  resource: { attributes: WireAttributes } | null;
+  scopeSpans: { spans: WireSpan[] }[];
+}
+interface WireRequest {
+  resourceSpans: WireResourceSpans[];
+}
+
+function readSpans({ resource, scopeSpans }: WireResourceSpans): ReceivedSpan[] {
+  const service = String(attributesOf(resource?.attributes ?? [])['service.name'] ?? '');
+  return scopeSpans
+    .flatMap(({ spans }) => spans)
+    .map((span) => ({
+      service,
+      traceId: hex(span.traceId),
+      spanId: hex(span.spanId),
+      parentSpanId: span.parentSpanId.length > 0 ? hex(span.parentSpanId) : undefined,
+      name: span.name,
+      startUnixNano: BigInt(span.startTimeUnixNano),
+      endUnixNano: BigInt(span.endTimeUnixNano),
+      attributes: attributesOf(span.attributes),
+      events: span.events.map(({ name }) => name),
+      links: span.links.map((link) => ({
+        traceId: hex(link.traceId),
+        spanId: hex(link.spanId),
+        attributes: attributesOf(link.attributes),
+      })),
+    }));
+}
+
+function attributesOf(attributes: WireAttributes): Record<string, unknown> {
+  return Object.fromEntries(attributes.map(({ key, value }) => [key, value ? valueOf(value) : undefined]));
+}
+
+function valueOf(value: WireValue): unknown {
+  if (value.value === 'arrayValue') return value.arrayValue?.values.map(valueOf);
+  return value.value === undefined ? undefined : value[value.value];
+}
+
+function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('hex');
+}
