@@ -1,5 +1,6 @@
 // The whole main job on this machine, for real: a commit becomes a served model, and a prediction is followed back to it.
 import { execFile } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -60,7 +61,7 @@ interface Digit {
 async function demo(options: DemoOptions): Promise<number> {
   const begun = Date.now();
   const directory = await mkdtemp(join(tmpdir(), 'throughline-demo-'));
-  const undo: (() => Promise<unknown> | void)[] = [];
+  const undo: (() => unknown)[] = [];
   const interrupted = new Promise<never>((_, reject) => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const)
       process.once(signal, () => reject(new Error(`stopped by ${signal}`)));
@@ -78,7 +79,7 @@ async function demo(options: DemoOptions): Promise<number> {
 async function steps(
   options: DemoOptions,
   directory: string,
-  undo: (() => Promise<unknown> | void)[],
+  undo: (() => unknown)[],
   begun: number,
 ): Promise<number> {
   const collector = await startOtlpReceiver();
@@ -187,8 +188,8 @@ async function releaseAndWatch(
     body: JSON.stringify({
       repository: modelUrl,
       ref: 'main',
-      execution: { id: '01JD3V6Z8M5Q2X0W4R7T9Y1K3B', application: 'digits', name: 'release digits' },
-      stage: { id: '01JD3V6Z8N7C9F1H3J5K7M9P0R', refId: '1' },
+      execution: { id: randomUUID(), application: 'digits', name: 'release digits' },
+      stage: { id: randomUUID(), refId: '1' },
       trigger: { type: 'git', user: 'demo', branch: 'main' },
     }),
   });
@@ -217,7 +218,8 @@ async function releaseAndWatch(
     const progress = record.progress.replace(/\s+/g, ' ').slice(0, 110);
     if (progress !== doing && !/: starting$|^plan/.test(progress)) say(`    ${progress}`);
     doing = progress;
-    const middle = stage?.name === 'train' ? /epoch/.test(record.progress) : stage?.name === 'build';
+    const middle =
+      stage?.name === 'train' ? /training, process/.test(record.progress) : stage?.name === 'build';
     if (worker && stage && middle && !killed.has(stage.name)) {
       killed.add(stage.name);
       say(`  ✂ killing the worker in the middle of ${stage.name} (SIGKILL)`);

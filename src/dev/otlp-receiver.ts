@@ -136,11 +136,11 @@ function readSpans({ resource, scopeSpans }: WireResourceSpans): ReceivedSpan[] 
 }
 
 function attributesOf(attributes: WireAttributes): Record<string, unknown> {
-  return Object.fromEntries(attributes.map(({ key, value }) => [key, value ? valueOf(value) : undefined]));
+  return Object.fromEntries(attributes.map(({ key, value }) => [key, value ? plainValue(value) : undefined]));
 }
 
-function valueOf(value: WireValue): unknown {
-  if (value.value === 'arrayValue') return value.arrayValue?.values.map(valueOf);
+function plainValue(value: WireValue): unknown {
+  if (value.value === 'arrayValue') return value.arrayValue?.values.map(plainValue);
   return value.value === undefined ? undefined : value[value.value];
 }
 

@@ -26,6 +26,8 @@ import type { ParsedTrigger } from './request.js';
 
 /** gRPC status codes (grpc/status): what says that Temporal is away rather than that the request is wrong. */
 const UNAVAILABLE_CODES = new Set([1, 4, 8, 14]);
+/** A caller is told within this time that Temporal is away; the client itself would go on trying. Milliseconds. */
+const CALL_TIMEOUT_MS = 5_000;
 /** A worker that does not answer a query within this time is not waited for. Milliseconds. */
 const QUERY_TIMEOUT_MS = 3_000;
 
@@ -191,16 +193,7 @@ export class ReleaseService {
 
   /** Whether Temporal answers. Throws TL_TEMPORAL_UNAVAILABLE. */
   async ping(): Promise<void> {
-    await this.reach(() =>
-      this.options.connection.withDeadline(Date.now() + 2_000, () =>
-        this.options.connection.ensureConnected(),
-      ),
-    );
-    await this.reach(() =>
-      this.options.connection.withDeadline(Date.now() + 2_000, () =>
-        this.options.connection.workflowService.getSystemInfo({}),
-      ),
-    );
+    await this.reach(() => this.options.connection.workflowService.getSystemInfo({}), 2_000);
   }
 
   private async startedBefore(request: ReleaseRequest, fingerprint: string): Promise<StartedRelease> {
@@ -241,9 +234,9 @@ export class ReleaseService {
   }
 
   /** Runs a call to Temporal; tells "away" from "wrong". */
-  private async reach<T>(call: () => Promise<T>): Promise<T> {
+  private async reach<T>(call: () => Promise<T>, timeoutMs = CALL_TIMEOUT_MS): Promise<T> {
     try {
-      return await call();
+      return await this.options.connection.withDeadline(Date.now() + timeoutMs, call);
     } catch (error) {
       const cause = (error as { cause?: unknown }).cause ?? error;
       if (isGrpcServiceError(cause) && UNAVAILABLE_CODES.has(cause.code))

@@ -42,7 +42,7 @@ export function temporalClient(
   interceptors: WorkflowClientInterceptor[] = [],
 ): TemporalClient {
   const { options, address, namespace } = configuration(target);
-  const connection = Connection.lazy({ ...options, connectTimeout: '5s' } as Parameters<
+  const connection = Connection.lazy({ ...options, connectTimeout: '2s' } as Parameters<
     typeof Connection.lazy
   >[0]);
   const client = new Client({ connection, namespace, interceptors: { workflow: interceptors } });

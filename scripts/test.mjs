@@ -1,0 +1,116 @@
+// `npm test`: sets everything up, then runs every suite: the project's own, the example's Python, the example's Go.
+// Ends with one line that counts all of them.
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { goToolchain, main, root, say, setUp } from './setup.mjs';
+
+const total = { passed: 0, failed: 0 };
+
+function suite(name, program, parameters, options, count) {
+  say(`\n▸ ${name}`);
+  const begun = Date.now();
+  const { status, stdout, error } = spawnSync(program, parameters, {
+    cwd: root,
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+    stdio: ['ignore', count ? 'pipe' : 'inherit', 'inherit'],
+    ...options,
+  });
+  if (error) throw error;
+  const counted = count?.(stdout ?? '', status) ?? {
+    passed: status === 0 ? 1 : 0,
+    failed: status === 0 ? 0 : 1,
+  };
+  // A suite that breaks before it counts has failed all the same.
+  if (status !== 0 && counted.failed === 0) counted.failed = 1;
+  total.passed += counted.passed;
+  total.failed += counted.failed;
+  say(`  ${counted.passed} passed, ${counted.failed} failed, ${Math.round((Date.now() - begun) / 1000)} s`);
+}
+
+const numberBefore = (text, word) => Number(new RegExp(`(\\d+) ${word}`).exec(text)?.[1] ?? 0);
+
+await main(async () => {
+  const only = process.argv.slice(2);
+  say('▸ setting up');
+  const env = await setUp({ install: !only.includes('--no-install') });
+  await goToolchain();
+  env.PYTHONDONTWRITEBYTECODE = '1';
+  const wanted = only.filter((word) => !word.startsWith('--'));
+  const scratch = mkdtempSync(join(tmpdir(), 'throughline-tests-'));
+  try {
+    if (wanted.length === 0) {
+      suite(
+        'format and lint',
+        process.execPath,
+        ['node_modules/@biomejs/biome/bin/biome', 'check', 'src', 'test', 'scripts', 'bin'],
+        { env },
+      );
+      suite(
+        'types',
+        process.execPath,
+        ['node_modules/typescript/bin/tsc', '--noEmit', '-p', 'tsconfig.test.json'],
+        { env },
+      );
+    }
+    const report = join(scratch, 'vitest.json');
+    suite(
+      'unit, integration and chaos tests',
+      process.execPath,
+      [
+        'node_modules/vitest/vitest.mjs',
+        'run',
+        '--reporter=default',
+        '--reporter=json',
+        `--outputFile.json=${report}`,
+        ...wanted,
+      ],
+      { env, stdio: ['ignore', 'inherit', 'inherit'] },
+      () => {
+        if (!existsSync(report)) return { passed: 0, failed: 1 };
+        const { numPassedTests, numFailedTests, numPendingTests, numTodoTests } = JSON.parse(
+          readFileSync(report, 'utf8'),
+        );
+        // A test that did not run has not passed.
+        return { passed: numPassedTests, failed: numFailedTests + numPendingTests + numTodoTests };
+      },
+    );
+    if (wanted.length === 0) {
+      suite(
+        'the example’s training (pytest)',
+        'python',
+        ['-m', 'pytest', '-q', '-p', 'no:cacheprovider', 'tests'],
+        { env, cwd: join(root, 'examples/digits/training') },
+        (output) => {
+          process.stderr.write(output);
+          return {
+            passed: numberBefore(output, 'passed'),
+            failed:
+              numberBefore(output, 'failed') +
+              numberBefore(output, 'error') +
+              numberBefore(output, 'skipped'),
+          };
+        },
+      );
+      const go = { env, cwd: join(root, 'examples/digits/inference') };
+      suite('the example’s service (go vet)', 'go', ['vet', './...'], go);
+      suite('the example’s service (go test)', 'go', ['test', '-count=1', '-json', './...'], go, (output) => {
+        const events = output
+          .split('\n')
+          .filter(Boolean)
+          .map((line) => JSON.parse(line))
+          .filter(({ Test }) => Test);
+        const of = (action) => events.filter(({ Action }) => Action === action).length;
+        for (const { Action, Output } of events)
+          if (Action === 'output' && /FAIL|panic/.test(Output)) process.stderr.write(Output);
+        return { passed: of('pass'), failed: of('fail') + of('skip') };
+      });
+    }
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
+  process.stdout.write(`\n${total.passed} passed, ${total.failed} failed\n`);
+  return total.failed === 0 ? 0 : 1;
+});
