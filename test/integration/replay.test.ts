@@ -1,0 +1,85 @@
+// I10: histories of earlier versions replay on today's workflow code. Kept ones lie in test/histories; `RECORD=1` adds
+// those of the releases that this test makes, under the package's version.
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { historyFromJSON, historyToJSON } from '@temporalio/common/lib/proto-utils';
+import { DefaultLogger, DeterminismViolationError, Runtime, Worker } from '@temporalio/worker';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { VERSION } from '../../src/version.js';
+import { TRAIN, World } from '../support/world.js';
+
+Runtime.install({ logger: new DefaultLogger('ERROR') });
+
+const KEPT = fileURLToPath(new URL('../histories', import.meta.url));
+const BUNDLE = { codePath: fileURLToPath(new URL('../../dist/workflow-bundle.js', import.meta.url)) };
+
+const replay = (history: unknown, id: string) =>
+  Worker.runReplayHistory({ workflowBundle: BUNDLE, replayName: id }, historyFromJSON(history), id);
+
+const kept = readdirSync(KEPT, { recursive: true, encoding: 'utf8' }).filter((name) =>
+  name.endsWith('.json'),
+);
+
+describe('histories of every version so far', () => {
+  it('are there', () => expect(kept.length).toBeGreaterThanOrEqual(5));
+
+  it.each(kept)('%s replays', async (name) => {
+    const history = JSON.parse(readFileSync(join(KEPT, name), 'utf8'));
+    await expect(replay(history, history.workflowId)).resolves.toBeUndefined();
+  });
+
+  it('would not replay if the workflow did something else', async () => {
+    const text = readFileSync(join(KEPT, kept.find((name) => name.includes('succeeded')) ?? ''), 'utf8');
+    const other = JSON.parse(text.replaceAll('"buildImage"', '"anotherActivity"'));
+    await expect(replay(other, other.workflowId)).rejects.toThrow(DeterminismViolationError);
+  });
+});
+
+describe('histories of this version', () => {
+  let world: World;
+  beforeAll(async () => {
+    world = await World.start('replay');
+  });
+  afterAll(() => world?.stop());
+
+  it('replay: succeeded, rejected, failed, canceled, and with a worker killed in the middle', async () => {
+    let worker = await world.worker();
+    const ids: Record<string, string> = {};
+    ids.succeeded = (await world.release(world.model('succeeded').url, 'SUCCEEDED')).release;
+    ids.rejected = (
+      await world.release(world.model('rejected', { parameters: { ACCURACY: 0.1 } }).url, 'REJECTED')
+    ).release;
+    ids.failed = (await world.release(world.model('failed', { train: 'exit 1\n' }).url, 'FAILED')).release;
+    const { body: canceled } = await world.trigger({
+      repository: world.model('canceled', { parameters: { TICKS: 600 } }).url,
+    });
+    await world.until(canceled.id, ({ stages }) => stages.at(-1)?.name === 'train');
+    await world.releases.cancel(canceled.id);
+    await world.ended(canceled.id);
+    ids.canceled = canceled.id;
+    const { body: killed } = await world.trigger({
+      repository: world.model('killed', { parameters: { TICKS: 30 }, train: TRAIN }).url,
+    });
+    await world.until(killed.id, ({ stages }) => stages.at(-1)?.name === 'train');
+    await sleep(500);
+    await world.kill(worker);
+    worker = await world.worker();
+    expect((await world.ended(killed.id)).status).toBe('SUCCEEDED');
+    ids['worker-killed'] = killed.id;
+
+    for (const [name, id] of Object.entries(ids)) {
+      const history = await world.client.client.workflow.getHandle(id).fetchHistory();
+      const json = { ...JSON.parse(historyToJSON(history)), workflowId: id };
+      if (process.env.RECORD) {
+        mkdirSync(join(KEPT, VERSION), { recursive: true });
+        writeFileSync(
+          join(KEPT, VERSION, `${name}.json`),
+          `${JSON.stringify(json, null, 1).replaceAll(world.directory, '/work')}\n`,
+        );
+      }
+      await expect(replay(json, id), name).resolves.toBeUndefined();
+    }
+  });
+});
