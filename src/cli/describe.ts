@@ -1,18 +1,9 @@
 // A release as text for a terminal.
 import { formatProblem } from '../domain/errors.js';
-import type { ReleaseRecord, Stage } from '../domain/release.js';
+import { type ReleaseRecord, STAGE_MARKS, type Stage } from '../domain/release.js';
 import { describeProgress } from '../gateway/present.js';
 import { formatDuration } from '../plan/index.js';
 import type { ReleaseSummary, ReleaseView } from '../releases/service.js';
-
-const MARKS: Readonly<Record<Stage['status'], string>> = {
-  RUNNING: '▶',
-  SUCCEEDED: '✔',
-  FAILED: '✘',
-  REJECTED: '✘',
-  CANCELED: '■',
-  SUPERSEDED: '■',
-};
 
 export function describeRelease({ record, pending, note }: ReleaseView): string {
   const rows: [string, string | undefined][] = [
@@ -43,7 +34,7 @@ export function describeRelease({ record, pending, note }: ReleaseView): string 
 export function describeStage(stage: Stage): string {
   const end = stage.endedAt ? Date.parse(stage.endedAt) : Date.now();
   const seconds = (end - Date.parse(stage.startedAt)) / 1000;
-  return `${MARKS[stage.status]} ${stage.name.padEnd(20)} ${formatDuration(seconds)}`;
+  return `${STAGE_MARKS[stage.status]} ${stage.name.padEnd(20)} ${formatDuration(seconds)}`;
 }
 
 export function metricsText(record: ReleaseRecord): string {

@@ -75,6 +75,16 @@ export interface GitOpsCommit {
 export type StageType = 'plan' | 'train' | 'evaluate' | 'approve' | 'build' | 'deploy' | 'verify';
 export type StageStatus = 'RUNNING' | 'SUCCEEDED' | 'FAILED' | 'REJECTED' | 'CANCELED' | 'SUPERSEDED';
 
+/** A sign for each status, for texts. */
+export const STAGE_MARKS: Readonly<Record<StageStatus, string>> = {
+  RUNNING: '▶',
+  SUCCEEDED: '✔',
+  FAILED: '✘',
+  REJECTED: '✘',
+  CANCELED: '■',
+  SUPERSEDED: '■',
+};
+
 /** One stage as far as it has come. Times are ISO 8601, UTC. */
 export interface Stage {
   readonly name: string;

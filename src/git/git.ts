@@ -1,5 +1,6 @@
 // Running git: one place for its environment, its time limits and what it may do.
 import { type SimpleGit, simpleGit } from 'simple-git';
+import { inheritedEnvironment } from '../processes/index.js';
 
 /** A command that neither ends nor prints anything for this long is stopped. */
 const SILENCE_MS = 60_000;
@@ -39,10 +40,7 @@ export function gitIn(
   env: Record<string, string> = {},
   input?: string,
 ): SimpleGit {
-  const inherited = Object.fromEntries(
-    PASSED_ON.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])),
-  ) as Record<string, string>;
-  const all = { ...inherited, ...OWN, ...env };
+  const all = { ...inheritedEnvironment(PASSED_ON), ...OWN, ...env };
   return simpleGit({
     baseDir: directory,
     ...(signal ? { abort: signal } : {}),

@@ -1,11 +1,12 @@
 // A cached bare copy of a remote repository. It is a cache and nothing more: it can be deleted at any time, and several
 // processes may use it at once, because every fetch goes to a ref of its own.
 import { randomUUID } from 'node:crypto';
-import { access, mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ThroughlineError } from '../domain/errors.js';
 import { type CommitSha, parseCommitSha, sha256Hex } from '../domain/ids.js';
 import { normalizePath, type SourceFiles, symbolicLink, tooLarge } from '../plan/index.js';
+import { exists } from '../processes/index.js';
 import { remoteFailure } from './failures.js';
 import { gitIn } from './git.js';
 import { checkRepositoryUrl, redact } from './url.js';
@@ -28,10 +29,7 @@ export class Mirror {
   static async open(cache: string, repository: string): Promise<Mirror> {
     checkRepositoryUrl(repository);
     const directory = join(cache, `${sha256Hex(repository).slice(0, 24)}.git`);
-    const made = await access(join(directory, 'HEAD')).then(
-      () => true,
-      () => false,
-    );
+    const made = await exists(join(directory, 'HEAD'));
     if (!made) {
       await mkdir(cache, { recursive: true, mode: 0o700 });
       const temporary = await mkdtemp(join(cache, 'new-'));
@@ -95,13 +93,7 @@ export class Mirror {
 
   /** Writes the files of a commit below `target`, which appears whole or not at all; done before counts as done. */
   async checkout(commit: CommitSha, target: string, signal?: AbortSignal): Promise<void> {
-    if (
-      await access(target).then(
-        () => true,
-        () => false,
-      )
-    )
-      return;
+    if (await exists(target)) return;
     await mkdir(join(target, '..'), { recursive: true, mode: 0o700 });
     const temporary = await mkdtemp(`${target}.`);
     const index = `${temporary}.index`;
@@ -114,13 +106,7 @@ export class Mirror {
       await git.raw(['read-tree', commit]);
       await git.raw(['checkout-index', '--all', '--force']);
       await rename(temporary, target).catch(async (error) => {
-        if (
-          !(await access(target).then(
-            () => true,
-            () => false,
-          ))
-        )
-          throw error;
+        if (!(await exists(target))) throw error;
       });
     } finally {
       await rm(temporary, { recursive: true, force: true });

@@ -1,6 +1,6 @@
 // Repository URLs: checked before git sees them, and never printed with a secret in them.
 import { ThroughlineError } from '../domain/errors.js';
-import { REPOSITORY_PATTERN } from '../plan/index.js';
+import { HOLDS_SECRET, REPOSITORY_PATTERN } from '../plan/index.js';
 
 /** Throws TL_REPOSITORY_INVALID where the text is no URL of a repository (or an option, or a helper such as `ext::`). */
 export function checkRepositoryUrl(url: string): string {
@@ -8,6 +8,12 @@ export function checkRepositoryUrl(url: string): string {
     throw new ThroughlineError('TL_REPOSITORY_INVALID', 'The repository is no git URL', {
       expected: 'an https, ssh or file URL, or an absolute path',
       found: redact(url).slice(0, 200),
+    });
+  }
+  if (HOLDS_SECRET.test(url)) {
+    throw new ThroughlineError('TL_REPOSITORY_INVALID', 'The repository’s URL holds a user or a password', {
+      expected: 'a URL without them: it is kept in histories, and shown',
+      hint: 'Give the worker a git credential helper or an SSH key instead.',
     });
   }
   return url;

@@ -12,6 +12,7 @@ export { DEFAULT_PLAN_PATH, type LoadedPlan, loadPlan, parsePlan } from './load.
 export {
   type AcceptanceRule,
   type Deployment,
+  HOLDS_SECRET,
   type Plan,
   parametersSchema,
   planJsonSchema,

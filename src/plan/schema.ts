@@ -61,14 +61,14 @@ const branch = z
 export const REPOSITORY_PATTERN =
   /^(?:(?:https?|ssh|file):\/\/[^\s\0-\x1f]+|[A-Za-z0-9_.-]+@[A-Za-z0-9.-]+:[^\s\0-\x1f]+|\/[^\0-\x1f]+)$/;
 
+/** A password, or whatever stands before the @ of an http URL: often a token (I9). */
+export const HOLDS_SECRET = /^(?:https?:\/\/[^/@]*@|[a-z]+:\/\/[^/@]*:[^/@]*@)/i;
+
 const repository = z
   .string()
   .max(2048)
   .regex(REPOSITORY_PATTERN, 'expected an https, ssh or file URL of a git repository')
-  .refine(
-    (url) => !/^[a-z]+:\/\/[^/@]*:[^/@]*@/.test(url),
-    'expected a URL without a password: secrets are never in a plan',
-  );
+  .refine((url) => !HOLDS_SECRET.test(url), 'expected a URL without a password: secrets are never in a plan');
 
 const parameterName = z
   .string()

@@ -1,6 +1,6 @@
 // Files that several processes share: written whole or not at all, and created by exactly one.
 import { randomUUID } from 'node:crypto';
-import { link, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { access, link, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 /** Replaces the file; readers see the old or the new content, also after a crash. */
@@ -34,6 +34,13 @@ async function writeBeside(path: string, content: string, mode: number): Promise
     await file.close();
   }
   return temporary;
+}
+
+export function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** The JSON in a file, or undefined where there is no such file. */

@@ -1,4 +1,5 @@
-export { createExclusively, readJson, readText, writeAtomically } from './files.js';
+export { inheritedEnvironment } from './environment.js';
+export { createExclusively, exists, readJson, readText, writeAtomically } from './files.js';
 export { identify, isAlive, type ProcessIdentity } from './identity.js';
 export {
   type AttemptStatus,

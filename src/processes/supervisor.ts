@@ -8,10 +8,10 @@
 //   S3  Its own death loses nothing: the shell records the exit code, a successor adopts what still runs.
 //   S4  When it has written the status, nothing of the task's process groups is left.
 import { spawn } from 'node:child_process';
-import { access, mkdir, open, stat } from 'node:fs/promises';
+import { mkdir, open, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createExclusively, readJson, readText } from './files.js';
+import { createExclusively, exists, readJson, readText } from './files.js';
 import { identify, signalGroup } from './identity.js';
 import { type AttemptStatus, attemptNumbers, layout, type TaskSpec, type TaskStatus } from './layout.js';
 import { becomeOwner } from './ownership.js';
@@ -28,7 +28,9 @@ const SHELL = `
 mkdir "$1" 2>/dev/null || exit 0
 claim=$1; shift
 trap : TERM INT HUP
-echo $$ > "$claim/pid.tmp" && mv "$claim/pid.tmp" "$claim/pid"
+boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)
+ticks=$(cut -d ' ' -f 22 "/proc/$$/stat" 2>/dev/null)
+echo "$$ $boot/$ticks" > "$claim/pid.tmp" && mv "$claim/pid.tmp" "$claim/pid"
 "$@"
 code=$?
 echo $code > "$claim/exit.tmp" && mv "$claim/exit.tmp" "$claim/exit"
@@ -94,13 +96,14 @@ async function start(task: string, number: number, spec: TaskSpec): Promise<void
 async function watch(task: string, number: number, spec: TaskSpec): Promise<Ending> {
   const claimBy = Date.now() + CLAIM_GRACE_MS;
   for (;;) {
-    const leader = Number(await readText(layout.pid(task, number)));
-    if (leader > 0) {
+    const shell = await shellOf(task, number);
+    const leader = shell?.pid ?? 0;
+    if (shell) {
       if (await exists(layout.exit(task, number))) {
         await stopGroup(leader, 0); // S4: as in a pod, what the program left behind ends with it
         return 'exited';
       }
-      if (!(await isShellOf(task, number, leader))) {
+      if (!(await isShellAlive(shell))) {
         // The shell was killed before it could record an end. A number in use as a group is not given to a process,
         // so where no process has it, the group that still answers is the command itself.
         if (!(await identify(leader))) await stopGroup(leader, spec.graceSeconds);
@@ -118,22 +121,23 @@ async function watch(task: string, number: number, spec: TaskSpec): Promise<Endi
   }
 }
 
-/** A process id may be used again: the attempt's shell was there before it wrote its id down, a later process was not. */
-async function isShellOf(task: string, number: number, pid: number): Promise<boolean> {
-  if (!(await identify(pid))) return false;
-  if (process.platform !== 'linux') return true;
-  const [proc, recorded] = await Promise.all([
-    stat(`/proc/${pid}`).catch(() => undefined),
-    stat(layout.pid(task, number)),
-  ]);
-  return proc !== undefined && proc.ctimeMs <= recorded.mtimeMs + 2_000;
+/** The attempt's shell, as it wrote itself down; undefined before it has. */
+async function shellOf(task: string, number: number): Promise<{ pid: number; started: string } | undefined> {
+  const [pid, started = ''] = ((await readText(layout.pid(task, number))) ?? '').trim().split(' ');
+  return Number(pid) > 0 ? { pid: Number(pid), started } : undefined;
+}
+
+/** A process id may be used again; when the process started tells the two apart (identity.ts). */
+async function isShellAlive(shell: { pid: number; started: string }): Promise<boolean> {
+  const now = await identify(shell.pid);
+  return now !== undefined && (now.started === shell.started || !/^[^/]+\/\d+$/.test(shell.started));
 }
 
 async function interruption(task: string, spec: TaskSpec): Promise<'deadline' | 'canceled' | undefined> {
   if (await exists(layout.cancel(task))) return 'canceled';
   if (spec.deadlineSeconds === undefined) return undefined;
-  const first = await stat(layout.claim(task, 1)).catch(() => undefined);
-  return first && Date.now() - first.birthtimeMs > spec.deadlineSeconds * 1000 ? 'deadline' : undefined;
+  const first = await stat(layout.pid(task, 1)).catch(() => undefined);
+  return first && Date.now() - first.mtimeMs > spec.deadlineSeconds * 1000 ? 'deadline' : undefined;
 }
 
 async function pauseBefore(
@@ -163,12 +167,13 @@ async function stopGroup(leader: number, graceSeconds: number): Promise<void> {
 async function finish(task: string, state: TaskStatus['state']): Promise<void> {
   const attempts: AttemptStatus[] = [];
   for (const number of await attemptNumbers(task)) {
-    const claimed = await stat(layout.claim(task, number)).catch(() => undefined);
+    // Written once, when the command was about to start.
+    const claimed = await stat(layout.pid(task, number)).catch(() => undefined);
     if (!claimed) continue;
     const ended = await stat(layout.exit(task, number)).catch(() => undefined);
     attempts.push({
       number,
-      startedAt: claimed.birthtime.toISOString(),
+      startedAt: claimed.mtime.toISOString(),
       endedAt: (ended?.mtime ?? new Date()).toISOString(),
       exitCode: await exitCode(task, number),
     });
@@ -179,13 +184,6 @@ async function finish(task: string, state: TaskStatus['state']): Promise<void> {
 async function exitCode(task: string, number: number): Promise<number | undefined> {
   const text = await readText(layout.exit(task, number));
   return text === undefined ? undefined : Number(text);
-}
-
-async function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
 }
 
 const task = process.argv[2];

@@ -10,17 +10,18 @@ import {
   upsertSearchAttributes,
 } from '@temporalio/workflow';
 import type { CommitSha } from '../domain/ids.js';
-import type {
-  BuiltImage,
-  DatasetReference,
-  GitOpsCommit,
-  Outcome,
-  ReleaseRecord,
-  ReleaseRequest,
-  Stage,
-  StageStatus,
-  StageType,
-  TrainedModel,
+import {
+  type BuiltImage,
+  type DatasetReference,
+  type GitOpsCommit,
+  type Outcome,
+  type ReleaseRecord,
+  type ReleaseRequest,
+  STAGE_MARKS,
+  type Stage,
+  type StageStatus,
+  type StageType,
+  type TrainedModel,
 } from '../domain/release.js';
 import { formatTraceparent, parseTraceparent, spanIdOf, type TraceCarrier } from '../domain/trace.js';
 import { RECORD_MEMO, SEARCH_ATTRIBUTES, STATUS_QUERY } from './search-attributes.js';
@@ -143,15 +144,6 @@ export class ReleaseProgress {
   }
 }
 
-const MARKS: Readonly<Record<StageStatus, string>> = {
-  RUNNING: '▶',
-  SUCCEEDED: '✔',
-  FAILED: '✘',
-  REJECTED: '✘',
-  CANCELED: '■',
-  SUPERSEDED: '■',
-};
-
 /** The release as Markdown, as the Temporal UI shows it. */
 function describeRelease(record: ReleaseRecord): string {
   const { model, commit, dataset, training, image, outcome } = record;
@@ -159,7 +151,7 @@ function describeRelease(record: ReleaseRecord): string {
   const lines = [
     `**${model ?? 'release'}** from ${record.request.repository} at ${record.request.ref}`,
     '',
-    ...record.stages.map(({ name, status }) => `- ${MARKS[status]} ${name}`),
+    ...record.stages.map(({ name, status }) => `- ${STAGE_MARKS[status]} ${name}`),
     '',
     ...(commit ? [`commit \`${commit}\`  `] : []),
     ...(dataset ? [`dataset \`${dataset.name}@${dataset.version}\`  `] : []),

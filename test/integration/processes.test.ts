@@ -1,5 +1,6 @@
 // Detached tasks: they start once, outlive everybody, and are stopped whole. Each test kills what it must survive.
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -95,7 +96,7 @@ describe('a detached task', () => {
   it('is stopped with every process of its group, those that ignore SIGTERM too', async () => {
     await startTask(task, spec('trap "" TERM; sleep 300 & while true; do sleep 300; done'));
     await started();
-    const leader = Number(readFileSync(join(task, 'attempts/1/claim/pid'), 'utf8'));
+    const leader = Number.parseInt(readFileSync(join(task, 'attempts/1/claim/pid'), 'utf8'), 10);
     expect((await cancelTask(task, forever)).state).toBe('canceled');
     expect(() => process.kill(-leader, 0)).toThrow(/ESRCH/);
   });
@@ -129,8 +130,17 @@ describe('a detached task', () => {
   it('leaves nothing behind that its command started in the background', async () => {
     await startTask(task, spec('sleep 300 & echo done'));
     await waitForTask(task, forever);
-    const leader = Number(readFileSync(join(task, 'attempts/1/claim/pid'), 'utf8'));
+    const leader = Number.parseInt(readFileSync(join(task, 'attempts/1/claim/pid'), 'utf8'), 10);
     expect(() => process.kill(-leader, 0)).toThrow(/ESRCH/);
+  });
+
+  it('is not taken for lost when the kernel forgets what it knew of it', async () => {
+    await startTask(task, spec('sleep 2'));
+    process.kill(await started(), 'SIGKILL');
+    // A process's files in /proc get new times when they are looked up anew; only its start time stays.
+    await writeFile('/proc/sys/vm/drop_caches', '2').catch(() => undefined); // root only
+    expect((await waitForTask(task, forever)).state).toBe('succeeded');
+    expect(runCount()).toBe(1);
   });
 
   it('says that a program is not there', async () => {

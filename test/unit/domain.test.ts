@@ -152,6 +152,7 @@ describe('a trigger', () => {
     ['a ref with ..', { repository, ref: 'a..b' }, 'TL_REQUEST_INVALID'],
     ['an option as repository', { repository: '--upload-pack=x' }, 'TL_REPOSITORY_INVALID'],
     ['a helper as repository', { repository: 'ext::sh -c id' }, 'TL_REPOSITORY_INVALID'],
+    ['a token in the URL', { repository: 'https://hunter2@git.example/x' }, 'TL_REPOSITORY_INVALID'],
     ['a plan outside', { repository, plan: '../throughline.yaml' }, 'TL_PATH_UNSAFE'],
     ['a reserved parameter', { repository, parameters: { TRACEPARENT: 'x' } }, 'TL_REQUEST_INVALID'],
     ['a traceparent that is none', { repository, traceparent: 'hello' }, 'TL_TRACEPARENT_INVALID'],

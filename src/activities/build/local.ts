@@ -1,7 +1,7 @@
 // The ImageBuilder of one machine: runs buildctl, docker buildx or buildah as a detached task (processes/), so that a
 // killed worker neither ends a build nor begins a second one. What is built lies under its release's tag, and a build
 // whose image is there already is done.
-import { access, mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -11,6 +11,8 @@ import type { BuiltImage } from '../../domain/release.js';
 import { Mirror } from '../../git/index.js';
 import {
   cancelTask,
+  exists,
+  inheritedEnvironment,
   lastAttempt,
   readLog,
   removeTask,
@@ -209,9 +211,7 @@ function builderEnvironment(): Record<string, string> {
     'HTTPS_PROXY',
     'NO_PROXY',
   ];
-  return Object.fromEntries(
-    names.flatMap((name) => (process.env[name] ? [[name, process.env[name] ?? '']] : [])),
-  );
+  return inheritedEnvironment(names);
 }
 
 async function lastStep(task: string): Promise<string | undefined> {
@@ -223,12 +223,5 @@ async function lastStep(task: string): Promise<string | undefined> {
       .reverse()
       .find((line) => /STEP|^#\d+ \[/.test(line))
       ?.slice(0, 120) ?? lines[0]?.slice(0, 120)
-  );
-}
-
-async function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
   );
 }

@@ -13,6 +13,8 @@ import { Mirror } from '../../git/index.js';
 import { DEFAULT_BACKOFF_LIMIT, type JobManifest, trainingContainer } from '../../plan/index.js';
 import {
   cancelTask,
+  exists,
+  inheritedEnvironment,
   lastAttempt,
   readLog,
   readText,
@@ -157,6 +159,7 @@ export class LocalJobRunner implements JobRunner {
   private async collect(task: string, job: TrainingJob, status: TaskStatus): Promise<TrainedModel> {
     const last = status.attempts.at(-1);
     const attempt = await lastAttempt(task);
+    await rm(join(task, 'source'), { recursive: true, force: true }); // it can be had again from git
     const tail = attempt ? (await readLog(attempt.log, -LOG_TAIL_BYTES, LOG_TAIL_BYTES)).text.trimEnd() : '';
     if (status.state !== 'succeeded' || !last || !attempt) throw failureOf(job, status, tail);
 
@@ -245,9 +248,7 @@ function machineEnvironment(): Record<string, string> {
     'LD_LIBRARY_PATH',
     'SSL_CERT_FILE',
   ];
-  return Object.fromEntries(
-    names.flatMap((name) => (process.env[name] ? [[name, process.env[name] ?? '']] : [])),
-  );
+  return inheritedEnvironment(names);
 }
 
 function failureOf(job: TrainingJob, status: TaskStatus, tail: string): ThroughlineError {
@@ -337,11 +338,4 @@ async function isOnPath(program: string): Promise<boolean> {
       return true;
   }
   return false;
-}
-
-async function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
 }
