@@ -98,7 +98,7 @@ function wholeCharacters(page: Buffer, moreFollows: boolean): Buffer {
 
 /** Removes a task that has ended, with everything that it left. */
 export async function removeTask(task: string): Promise<void> {
-  await rm(task, { recursive: true, force: true });
+  await rm(task, { recursive: true, force: true, maxRetries: 10 });
 }
 
 async function ensureSupervised(task: string): Promise<void> {

@@ -15,7 +15,7 @@ beforeEach(() => {
   bare = join(directory, 'gitops.git');
   url = remote(bare, { 'k8s/deployment.yaml': MANIFEST, 'README.md': 'x\n', 'bin/tool': 'binary\0data' });
 });
-afterEach(() => rmSync(directory, { recursive: true, force: true }));
+afterEach(() => rmSync(directory, { recursive: true, force: true, maxRetries: 10 }));
 
 const options = { signal: new AbortController().signal, report: () => {} };
 const writer = (cache = 'cache') =>

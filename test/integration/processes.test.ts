@@ -28,7 +28,7 @@ beforeEach(() => {
 });
 afterEach(async () => {
   await cancelTask(task, forever);
-  rmSync(directory, { recursive: true, force: true });
+  rmSync(directory, { recursive: true, force: true, maxRetries: 10 });
 });
 
 function spec(script: string, more: Partial<TaskSpec> = {}): TaskSpec {

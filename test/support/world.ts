@@ -312,6 +312,6 @@ export class World {
     await this.api?.close();
     await this.client?.connection.close();
     await this.temporal?.stop();
-    rmSync(this.directory, { recursive: true, force: true });
+    rmSync(this.directory, { recursive: true, force: true, maxRetries: 10 });
   }
 }
