@@ -67,12 +67,17 @@ async function demo(options: DemoOptions): Promise<number> {
       process.once(signal, () => reject(new Error(`stopped by ${signal}`)));
   });
   interrupted.catch(() => undefined);
+  let keep = false;
   try {
-    return await Promise.race([steps(options, directory, undo, begun), interrupted]);
+    const code = await Promise.race([steps(options, directory, undo, begun), interrupted]);
+    keep = options.keep ?? false;
+    return code;
   } finally {
-    say('stopping what the demo started');
-    for (let next = undo.pop(); next; next = undo.pop()) await next();
-    if (!options.keep) await rm(directory, { recursive: true, force: true });
+    if (!keep) {
+      say('stopping what the demo started');
+      for (let next = undo.pop(); next; next = undo.pop()) await next();
+      await rm(directory, { recursive: true, force: true });
+    }
   }
 }
 
@@ -108,6 +113,7 @@ async function steps(
       ...(options.killWorker ? ['--no-worker'] : []),
     ],
     env,
+    join(directory, 'dev.log'),
     say,
   );
   undo.push(() => dev.stop());
@@ -123,7 +129,10 @@ async function steps(
   heading('a trigger, as a Spinnaker webhook stage sends it');
   const record = await releaseAndWatch(dev, repositories, worker);
   const result = describeResult(record);
-  if (record.status !== 'SUCCEEDED') return await explainEnd(record, result, repositories, options);
+  if (record.status !== 'SUCCEEDED') {
+    if (options.keep) say(describeKept(dev, undefined, directory, data));
+    return await explainEnd(record, result, repositories, options);
+  }
 
   heading('the inference service, as the committed Deployment says');
   const served = await serve(record, repositories, directory, data);
@@ -157,7 +166,7 @@ async function steps(
   ];
   for (const failure of failures) say(`✘ ${failure}`);
   say(`\ndone in ${formatDuration((Date.now() - begun) / 1000)}`);
-  if (options.keep) await keepRunning(dev, served, data);
+  if (options.keep) say(describeKept(dev, served, directory, data));
   if (options.json) printJson(final);
   return failures.length > 0 ? EXIT.failed : EXIT.ok;
 }
@@ -357,27 +366,24 @@ function chain(
   return rows.map(([name, value]) => `  ${name.padEnd(14)} ${value}`).join('\n');
 }
 
-async function keepRunning(dev: StartedDev, served: ServedDeployment, data: string): Promise<void> {
-  say(
-    [
-      '',
-      'still running, until Ctrl-C:',
-      `  gateway      ${dev.gateway}/v1/releases`,
-      `  Temporal     temporal workflow list --address ${dev.temporal} --query 'ModelName = "digits"'`,
-      `  UI           ${dev.ui}`,
-      `  predictions  ${served.url}/predict`,
-      `  data         ${data}`,
-      `  more         node bin/throughline.js list --data ${data}`,
-    ].join('\n'),
-  );
-  await new Promise<void>((resolve) => {
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-      process.removeAllListeners(signal);
-      process.once(signal, () => resolve());
-    }
-    // A promise alone keeps no process alive.
-    setInterval(() => {}, 60_000);
-  });
+function describeKept(
+  dev: StartedDev,
+  served: ServedDeployment | undefined,
+  directory: string,
+  data: string,
+): string {
+  const processes = [dev.pid, ...(served ? [served.pid] : [])].join(' ');
+  return [
+    '',
+    'still running:',
+    `  gateway      ${dev.gateway}/v1/releases`,
+    `  Temporal     temporal workflow list --address ${dev.temporal} --query 'ModelName = "digits"'`,
+    `  UI           ${dev.ui}`,
+    ...(served ? [`  predictions  ${served.url}/predict`] : []),
+    `  releases     node bin/throughline.js list --data ${data}`,
+    `  files        ${directory}`,
+    `to end it:     kill ${processes}; rm -r ${directory}`,
+  ].join('\n');
 }
 
 function heading(text: string): void {

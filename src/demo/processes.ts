@@ -1,5 +1,6 @@
 // The demo's own processes: `throughline dev`, and a worker that can be killed and comes back.
 import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -13,36 +14,56 @@ export interface Addresses {
 }
 
 export interface StartedDev extends Addresses {
+  readonly pid: number;
   stop(): Promise<void>;
 }
 
 export async function startDevProcess(
   parameters: readonly string[],
   env: NodeJS.ProcessEnv,
+  log: string,
   say: (text: string) => void,
 ): Promise<StartedDev> {
+  const file = await open(log, 'a');
+  // A session of its own, and nothing of ours that it would miss: with --keep it goes on when the demo has ended.
   const child = spawn(process.execPath, [CLI, 'dev', '--json', ...parameters], {
     env,
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['ignore', 'pipe', file.fd],
+    detached: true,
   });
-  const errors: string[] = [];
-  createInterface({ input: child.stderr }).on('line', (line) => {
-    if (line.startsWith('{'))
-      errors.push(line); // its log
-    else if (/^(?:getting|starting)/.test(line)) say(`  ${line}`);
-    else errors.push(line);
-  });
+  await file.close();
+  const { stdout } = child;
+  if (!stdout) throw new Error('throughline dev has no output');
+  const progress = followLog(log, say);
   const addresses = await new Promise<Addresses>((resolve, reject) => {
-    createInterface({ input: child.stdout }).once('line', (line) => {
+    createInterface({ input: stdout }).once('line', (line) => {
       const parsed = JSON.parse(line) as Addresses & { error?: { message: string } };
       if (parsed.error) reject(new Error(parsed.error.message));
       else resolve(parsed);
     });
-    child.once('exit', (code) =>
-      reject(new Error(`throughline dev ended with ${code}: ${errors.slice(-5).join('\n')}`)),
-    );
+    child.once('exit', (code) => reject(new Error(`throughline dev ended with ${code}; its log is ${log}`)));
   });
-  return { ...addresses, stop: () => stopProcess(child) };
+  progress.stop();
+  stdout.destroy();
+  child.unref();
+  return { ...addresses, pid: child.pid ?? 0, stop: () => stopProcess(child) };
+}
+
+/** Passes on what `throughline dev` says of its start, which may have to fetch or build Temporal first. */
+function followLog(path: string, say: (text: string) => void): { stop(): void } {
+  let said = 0;
+  const look = () => {
+    const lines = readFileSync(path, 'utf8').split('\n').slice(0, -1);
+    for (const line of lines.slice(said)) if (/^(?:getting|starting)/.test(line)) say(`  ${line}`);
+    said = lines.length;
+  };
+  const timer = setInterval(look, 200);
+  return {
+    stop() {
+      clearInterval(timer);
+      look();
+    },
+  };
 }
 
 /** A worker that is started again whenever it dies, as a Deployment would. */
@@ -61,9 +82,11 @@ export class RestartingWorker {
     const child = spawn(process.execPath, [CLI, 'worker', '--address', this.address], {
       env: this.env,
       stdio: ['ignore', log.fd, log.fd],
+      detached: true,
     });
     await log.close();
     this.child = child;
+    child.unref();
     child.once('exit', () => {
       if (!this.stopping) void this.start();
     });

@@ -28,6 +28,7 @@ interface PodTemplate {
 }
 
 export interface ServedDeployment {
+  readonly pid: number;
   readonly url: string;
   readonly digest: string;
   stop(): Promise<void>;
@@ -73,17 +74,20 @@ export async function serveDeployment(options: ServeOptions): Promise<ServedDepl
     ? spawn('chroot', [`--userspec=${config.User || '65532:65532'}`, root, entrypoint, ...parameters], {
         env,
         stdio: ['ignore', log.fd, log.fd],
+        detached: true,
       })
     : // Without the right to change its root, the program finds the model by its path.
       spawn(join(root, entrypoint), parameters, {
         env: { ...env, MODEL_PATH: join(root, 'model') },
         stdio: ['ignore', log.fd, log.fd],
+        detached: true,
       });
   await log.close();
   const exited = new Promise<void>((resolve) => service.once('exit', () => resolve()));
   const url = `http://127.0.0.1:${options.port}`;
   await untilReady(url, service, join(options.directory, 'service.log'));
   return {
+    pid: service.pid ?? 0,
     url,
     digest,
     async stop() {

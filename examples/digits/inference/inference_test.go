@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"image"
 	"image/color"
@@ -77,9 +78,12 @@ func TestAModelThatCannotBeComputedIsRefused(t *testing.T) {
 		"short":      func(_ *description, w *[]byte) { *w = (*w)[:len(*w)-1] },
 		"long":       func(_ *description, w *[]byte) { *w = append(*w, 0) },
 		"units":      func(d *description, _ *[]byte) { d.Layers[0].Units = -1 },
-		"labels":     func(d *description, _ *[]byte) { d.Labels = nil },
-		"no layers":  func(d *description, _ *[]byte) { d.Layers = nil },
-		"no scale":   func(d *description, _ *[]byte) { d.InputScale = 0 },
+		"NaN": func(_ *description, w *[]byte) {
+			binary.LittleEndian.PutUint32(*w, math.Float32bits(float32(math.NaN())))
+		},
+		"labels":    func(d *description, _ *[]byte) { d.Labels = nil },
+		"no layers": func(d *description, _ *[]byte) { d.Layers = nil },
+		"no scale":  func(d *description, _ *[]byte) { d.InputScale = 0 },
 		"inputs": func(d *description, w *[]byte) { // sizes that agree with each other, but not with an image
 			d.Inputs, *w = 32, make([]byte, 4*(32*2+2+2*2+2))
 		},
@@ -249,7 +253,7 @@ func TestEveryPredictionArrivesWithItsLinkBeforeTheServiceEnds(t *testing.T) {
 		}
 		if span.Name != "POST /predict" || span.Kind != v1.Span_SPAN_KIND_SERVER || len(span.Links) != 1 {
 			t.Errorf("%v", span)
-		} else if link := span.Links[0]; string(link.TraceId) == "" || link.Attributes[0].Value.GetStringValue() != "abc123" {
+		} else if link := span.Links[0]; hex.EncodeToString(link.TraceId) != release || link.Attributes[0].Value.GetStringValue() != "abc123" {
 			t.Errorf("%v", link)
 		}
 	}

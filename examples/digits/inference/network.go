@@ -99,6 +99,10 @@ func newNetwork(described description, weights []byte) (*network, error) {
 		if next.bias, rest = floats(rest, one.Units); next.bias == nil {
 			return nil, fmt.Errorf("weights.bin ends within layer %d", number)
 		}
+		// A weight that is not finite would make every answer one that JSON cannot hold.
+		if !finite(next.kernel) || !finite(next.bias) {
+			return nil, fmt.Errorf("layer %d has weights that are not finite", number)
+		}
 		net.layers = append(net.layers, next)
 		inputs = one.Units
 	}
@@ -109,6 +113,15 @@ func newNetwork(described description, weights []byte) (*network, error) {
 		return nil, fmt.Errorf("the model has %d labels for %d outputs", len(net.labels), inputs)
 	}
 	return net, nil
+}
+
+func finite(values []float32) bool {
+	for _, value := range values {
+		if math.IsNaN(float64(value)) || math.IsInf(float64(value), 0) {
+			return false
+		}
+	}
+	return true
 }
 
 func floats(from []byte, count int) ([]float32, []byte) {
