@@ -7,7 +7,11 @@ import { bundleWorkflowCode } from '@temporalio/worker';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 rmSync(`${root}/dist`, { recursive: true, force: true });
-execFileSync(process.execPath, [`${root}/node_modules/typescript/bin/tsc`, '-p', root], { stdio: 'inherit' });
+for (const project of [root, `${root}/cluster`]) {
+  execFileSync(process.execPath, [`${root}/node_modules/typescript/bin/tsc`, '-p', project], {
+    stdio: 'inherit',
+  });
+}
 const quiet = () => {};
 const { code } = await bundleWorkflowCode({
   workflowsPath: `${root}/dist/workflows/index.js`,

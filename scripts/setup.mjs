@@ -86,6 +86,10 @@ export async function build() {
   const stamp = join(root, 'dist', '.throughline');
   const sources = [
     ...filesBelow(join(root, 'src')),
+    ...readdirSync(join(root, 'cluster'))
+      .filter((name) => name.endsWith('.ts'))
+      .sort()
+      .map((name) => join('cluster', name)),
     'package-lock.json',
     'tsconfig.json',
     'scripts/build.mjs',

@@ -45,7 +45,7 @@ await main(async () => {
       suite(
         'format and lint',
         process.execPath,
-        ['node_modules/@biomejs/biome/bin/biome', 'check', 'src', 'test', 'scripts', 'bin'],
+        ['node_modules/@biomejs/biome/bin/biome', 'check', 'src', 'cluster', 'test', 'scripts', 'bin'],
         { env },
       );
       suite(

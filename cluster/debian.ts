@@ -1,0 +1,130 @@
+// Programs that Debian packages: etcd, containerd, runc, a registry, Redis, the CNI plugins, iptables. They are
+// downloaded and unpacked into the cache, not installed: nothing of the system changes and no service is started.
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { PARTS } from './layout.js';
+import { answer, ClusterError, run, step } from './shell.js';
+
+const PACKAGES = [
+  'etcd-server',
+  'containerd',
+  'runc',
+  'docker-registry',
+  'redis-server',
+  'containernetworking-plugins',
+  'iptables',
+  'iproute2',
+  'mount',
+  'mmdebstrap',
+];
+
+/** Programs that must be found afterwards, in the cache or on the machine. */
+const PROGRAMS = [
+  'etcd',
+  'containerd',
+  'runc',
+  'docker-registry',
+  'redis-server',
+  'iptables',
+  'ip',
+  'mount',
+  'mmdebstrap',
+];
+
+export interface Programs {
+  /** An environment in which all of them are found. */
+  readonly env: NodeJS.ProcessEnv;
+  readonly path: (program: string) => string;
+  readonly cniPlugins: string;
+}
+
+export async function debianPrograms(): Promise<Programs> {
+  const release = (await answer('sh', '-c', '. /etc/os-release && echo "$ID $VERSION_ID"'))?.trim() ?? '';
+  const key = createHash('sha256')
+    .update(JSON.stringify([PACKAGES, release, process.arch]))
+    .digest('hex')
+    .slice(0, 12);
+  const target = join(PARTS, `debian-${key}`);
+  const found = existsSync(target) ? programsIn(target) : undefined;
+  if (found) return found;
+  rmSync(target, { recursive: true, force: true });
+  await step('downloading etcd, containerd, runc, a registry, Redis and CNI plugins', () => unpack(target));
+  const unpacked = programsIn(target);
+  if (!unpacked)
+    throw new ClusterError(`Not every program of ${PROGRAMS.join(', ')} is in ${target} or on PATH.`);
+  return unpacked;
+}
+
+async function unpack(target: string): Promise<void> {
+  if (!(await answer('apt-get', '--version'))) {
+    throw new ClusterError(
+      'Neither Docker nor apt-get is here: the local cluster is made by kind, in Docker, or of Debian’s packages.\n  Start Docker, then run this again.',
+    );
+  }
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', LC_ALL: 'C' };
+  const simulate = () =>
+    run('apt-get', ['install', '--simulate', '--no-install-recommends', ...PACKAGES], { env });
+  const plan = await simulate().catch(async () => {
+    await run('apt-get', ['update', '-qq'], { env }); // a new machine has no package lists yet
+    return simulate();
+  });
+  // What is installed already is used from where it is; the rest comes with everything that it needs.
+  const missing = [...plan.matchAll(/^Inst (\S+) (?:\[[^\]]*\] )?\((\S+)/gm)].map(
+    ([, name, version]) => `${name}=${version}`,
+  );
+  const staging = `${target}.${process.pid}`;
+  rmSync(staging, { recursive: true, force: true });
+  mkdirSync(join(staging, 'debs'), { recursive: true });
+  try {
+    if (missing.length > 0) {
+      const download = () =>
+        run('apt-get', ['download', '-o', 'APT::Sandbox::User=root', ...missing], {
+          cwd: join(staging, 'debs'),
+          env,
+        });
+      await download().catch(async () => {
+        await run('apt-get', ['update', '-qq'], { env }); // the lists may be older than the archive
+        return download();
+      });
+    }
+    for (const file of readdirSync(join(staging, 'debs'))) {
+      await run('dpkg-deb', ['--extract', join(staging, 'debs', file), staging]);
+    }
+    rmSync(join(staging, 'debs'), { recursive: true });
+    renameSync(staging, target);
+  } finally {
+    rmSync(staging, { recursive: true, force: true });
+  }
+}
+
+function programsIn(tree: string): Programs | undefined {
+  const own = ['usr/sbin', 'usr/bin', 'sbin', 'bin'].map((directory) => join(tree, directory));
+  const directories = [...own, ...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin'];
+  const find = (program: string) =>
+    directories.map((one) => join(one, program)).find((one) => existsSync(one));
+  if (!PROGRAMS.every((program) => find(program))) return undefined;
+  const cniPlugins = [tree, '/']
+    .map((base) => join(base, 'usr/lib/cni'))
+    .find((one) => existsSync(join(one, 'ptp')));
+  if (!cniPlugins) return undefined;
+  const machine = process.arch === 'arm64' ? 'aarch64-linux-gnu' : 'x86_64-linux-gnu';
+  const libraries = ['usr/lib', 'lib']
+    .map((directory) => join(tree, directory, machine))
+    .filter((one) => existsSync(one));
+  const extensions = join(tree, 'usr/lib', machine, 'xtables');
+  return {
+    cniPlugins,
+    path: (program) => {
+      const path = find(program);
+      if (!path) throw new ClusterError(`${program} is not there`);
+      return path;
+    },
+    env: {
+      ...process.env,
+      PATH: directories.join(delimiter),
+      ...(libraries.length > 0 ? { LD_LIBRARY_PATH: libraries.join(delimiter) } : {}),
+      ...(existsSync(extensions) ? { XTABLES_LIBDIR: extensions } : {}),
+    },
+  };
+}

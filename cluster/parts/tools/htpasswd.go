@@ -1,0 +1,21 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/crypto/bcrypt"
+)
+
+// htpasswd prints the line of a password file, in the one form that the registry takes.
+func htpasswd(args []string) error {
+	if len(args) != 2 {
+		return errors.New("expected USER PASSWORD")
+	}
+	hash, err := bcrypt.GenerateFromPassword([]byte(args[1]), bcrypt.DefaultCost)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%s:%s\n", args[0], hash)
+	return nil
+}
