@@ -7,12 +7,11 @@ import type { Built } from './components.js';
 import { PAUSE_IMAGE, writeKubeconfig } from './configuration.js';
 import type { Programs } from './debian.js';
 import { debianRoot, Images } from './images.js';
-import { GIT, type Layout, NAMESPACES, NODE, PORTS, REGISTRY, ROOT } from './layout.js';
+import { GIT, type Layout, NAMESPACES, NODE, OCI_IMAGE, PORTS, REGISTRY, ROOT } from './layout.js';
 import type { Inside } from './machine.js';
 import { step, until } from './shell.js';
 import { readState } from './state.js';
 
-export const HANDOVER_IMAGE = `${REGISTRY}/throughline/handover:1`;
 const BUILDKIT_IMAGE = `${REGISTRY}/throughline/buildkit:1`;
 
 type Manifest = Record<string, unknown>;
@@ -49,9 +48,14 @@ export async function addOns(
       entrypoint: ['/tools', 'pause'],
       layers: [{ files: { '/tools': join(built.tools, 'tools') } }],
     });
-    await images.push(HANDOVER_IMAGE, {
-      entrypoint: ['/handover'],
-      layers: [{ files: { '/handover': join(built.handover, 'handover') }, directories: { '/tmp': '1777' } }],
+    await images.push(OCI_IMAGE, {
+      entrypoint: ['/throughline-oci'],
+      layers: [
+        {
+          files: { '/throughline-oci': join(built.oci, 'throughline-oci') },
+          directories: { '/tmp': '1777' },
+        },
+      ],
     });
   });
   const root = await debianRoot(programs);

@@ -18,7 +18,7 @@ export interface Built {
   readonly jaeger: string;
   readonly tools: string;
   readonly buildkit: string;
-  readonly handover: string;
+  readonly oci: string;
 }
 
 export interface Component {

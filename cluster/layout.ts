@@ -44,6 +44,8 @@ export const PORTS = {
 
 /** As image references and repositories name them. */
 export const REGISTRY = `${NODE.address}:${PORTS.registry}`;
+/** The program that hands models over, for pods. */
+export const OCI_IMAGE = `${REGISTRY}/throughline/oci:1`;
 export const GIT = `https://${NODE.address}:${PORTS.git}`;
 
 export const NAMESPACES = {

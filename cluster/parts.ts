@@ -80,19 +80,14 @@ export const JAEGER: Part = {
   programs: { 'github.com/jaegertracing/jaeger/cmd/all-in-one': 'jaeger' },
 };
 
-/** Our own small programs, and the program that hands models over, as every cluster needs it. */
+/** Our own small programs, and the program for registries, as every cluster needs them. */
 export const TOOLS: Part = {
   name: 'tools',
   module: 'cluster/parts/tools',
   version: 'own',
   programs: { '.': 'tools' },
 };
-export const HANDOVER: Part = {
-  name: 'handover',
-  module: 'handover',
-  version: 'own',
-  programs: { '.': 'handover' },
-};
+export const OCI: Part = { name: 'oci', module: 'oci', version: 'own', programs: { '.': 'throughline-oci' } };
 
 /** Fakes nodes, for tests with many pods; built only where it is asked for. */
 export const KWOK: Part = {

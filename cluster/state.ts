@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Built } from './components.js';
-import { GIT, type Layout, NAMESPACES, NODE, PORTS, REGISTRY } from './layout.js';
+import { GIT, type Layout, NAMESPACES, NODE, OCI_IMAGE, PORTS, REGISTRY } from './layout.js';
 import type { Machine } from './machine.js';
 
 interface Known {
@@ -26,6 +26,7 @@ function describe(layout: Layout, { apiPort, jaegerPort, built }: Known) {
     gateway: { kubeconfig: layout.kubeconfig('throughline-gateway') },
     kubectl: join(built.kubernetes, 'kubectl'),
     buildctl: join(built.buildkit, 'buildctl'),
+    oci: { program: join(built.oci, 'throughline-oci'), image: OCI_IMAGE },
     namespaces: NAMESPACES,
     certificateAuthority: layout.certificate('ca'),
     /** From inside. */

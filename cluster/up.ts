@@ -10,7 +10,7 @@ import { certificateCredentials, writeClients, writeCredentials, writeKubeconfig
 import { debianPrograms, type Programs } from './debian.js';
 import { GIT, type Layout, NAMESPACES, NODE, PORTS } from './layout.js';
 import { boot, Inside, isAlive, makeControlGroups } from './machine.js';
-import { ARGOCD, announce, BUILDKIT, HANDOVER, JAEGER, KUBERNETES, part, TOOLS } from './parts.js';
+import { ARGOCD, announce, BUILDKIT, JAEGER, KUBERNETES, OCI, part, TOOLS } from './parts.js';
 import { ClusterError, Hopeless, run, say, step, until } from './shell.js';
 import { type ClusterState, readState, writeState } from './state.js';
 
@@ -49,11 +49,11 @@ export async function up(layout: Layout): Promise<ClusterState> {
 
 /** Everything that is built or downloaded. */
 export async function build(): Promise<{ built: Built; programs: Programs }> {
-  announce([KUBERNETES, ARGOCD, BUILDKIT, JAEGER, HANDOVER, TOOLS]);
+  announce([KUBERNETES, ARGOCD, BUILDKIT, JAEGER, OCI, TOOLS]);
   const programs = await debianPrograms();
   const built = {
     tools: await part(TOOLS),
-    handover: await part(HANDOVER),
+    oci: await part(OCI),
     buildkit: await part(BUILDKIT),
     jaeger: await part(JAEGER),
     kubernetes: await part(KUBERNETES),

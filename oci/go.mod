@@ -1,4 +1,4 @@
-module throughline.dev/handover
+module throughline.dev/oci
 
 go 1.26.0
 

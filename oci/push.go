@@ -1,7 +1,3 @@
-// Command handover stands beside a training program that knows no registry: a native sidecar that waits until the
-// program has ended, pushes what it left in MODEL_OUTPUT as an OCI image, and says in its termination message what it
-// pushed. Kubernetes tells it with SIGTERM that every other container of the pod has ended (Kubernetes documentation,
-// "Sidecar Containers"), and gives it the pod's grace period for the rest.
 package main
 
 import (
@@ -34,12 +30,17 @@ type model struct {
 // Kubernetes cuts a termination message at 4096 bytes; an error never needs as much.
 const maxError = 1500
 
-func main() {
-	directory := flag.String("directory", "", "the directory that the training program leaves its model in")
-	reference := flag.String("reference", "", "where to push the model: REPOSITORY:TAG")
-	result := flag.String("result", "/dev/termination-log", "where to say what was pushed")
-	limit := flag.Duration("limit", 5*time.Minute, "how long pushing may take, with its repetitions")
-	flag.Parse()
+// pushModel stands beside a training program that knows no registry: a native sidecar that waits until the program has
+// ended, pushes what it left in MODEL_OUTPUT as an OCI image, and says in its termination message what it pushed.
+// Kubernetes tells it with SIGTERM that every other container of the pod has ended (Kubernetes documentation, "Sidecar
+// Containers"), and gives it the pod's grace period for the rest.
+func pushModel(args []string) int {
+	flags := flag.NewFlagSet("push-model", flag.ExitOnError)
+	directory := flags.String("directory", "", "the directory that the training program leaves its model in")
+	reference := flags.String("reference", "", "where to push the model: REPOSITORY:TAG")
+	result := flags.String("result", "/dev/termination-log", "where to say what was pushed")
+	limit := flags.Duration("limit", 5*time.Minute, "how long pushing may take, with its repetitions")
+	_ = flags.Parse(args)
 	log := slog.New(slog.NewJSONHandler(os.Stdout, nil))
 
 	ended, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
@@ -67,7 +68,7 @@ func main() {
 		log.Error("the result was not written", "error", err.Error())
 		exit = 1
 	}
-	os.Exit(exit)
+	return exit
 }
 
 // push pushes the directory's content. Pushing the same content again changes nothing: it has the same digest. Without

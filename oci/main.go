@@ -1,0 +1,20 @@
+// Command throughline-oci is what Throughline does with OCI registries: it pushes models from beside a training program,
+// and resolves tags to digests for the worker. Credentials and their helpers are Docker's: DOCKER_CONFIG, or
+// ~/.docker/config.json.
+package main
+
+import (
+	"fmt"
+	"os"
+)
+
+func main() {
+	commands := map[string]func([]string) int{"push-model": pushModel, "digest": printDigest}
+	if len(os.Args) >= 2 {
+		if command, known := commands[os.Args[1]]; known {
+			os.Exit(command(os.Args[2:]))
+		}
+	}
+	fmt.Fprintln(os.Stderr, "usage: throughline-oci push-model --directory DIR --reference REPOSITORY:TAG\n       throughline-oci digest REFERENCE")
+	os.Exit(2)
+}
