@@ -1,6 +1,12 @@
 // What the release workflow can do to the world. The workflow sees only this interface; the worker implements it.
 import type { CommitSha, Digest, ReleaseId } from '../domain/ids.js';
-import type { BuiltImage, GitOpsCommit, ReleaseRequest, TrainedModel } from '../domain/release.js';
+import type {
+  BuiltImage,
+  GitOpsCommit,
+  ReleaseRequest,
+  SyncedDeployment,
+  TrainedModel,
+} from '../domain/release.js';
 import type { TraceCarrier } from '../domain/trace.js';
 import type { JobManifest, Plan } from '../plan/index.js';
 import type { SpanRecord } from '../telemetry/projection.js';
@@ -14,9 +20,13 @@ export interface PreparedRelease {
   readonly plan: Plan;
   readonly job: JobManifest;
   readonly trainingContext: string;
+  /** As the Job's manifest names it. */
+  readonly trainerImage?: string | undefined;
   readonly buildContext: string;
   /** The plan's parameters with the trigger's on top. */
   readonly parameters: Readonly<Record<string, string>>;
+  /** Kubernetes: where the Job will be. */
+  readonly jobNamespace?: string | undefined;
   readonly settings: WorkerSettings;
 }
 
@@ -48,6 +58,15 @@ export interface DeploymentChange {
   readonly committedAt: string;
 }
 
+export interface DeploymentWait {
+  readonly change: DeploymentChange;
+  readonly commit: CommitSha;
+  readonly application: string;
+  readonly namespace: string;
+  /** ISO 8601: until when. */
+  readonly deadline: string;
+}
+
 export interface Activities {
   /** Resolves the ref, loads and checks the plan, and checks that this worker could run it. Changes nothing. */
   prepareRelease(request: ReleaseRequest): Promise<PreparedRelease>;
@@ -55,6 +74,10 @@ export interface Activities {
   checkDeployments(plan: Plan): Promise<void>;
   /** Runs the training Job to its result. Idempotent by the Job's derived name (I2). */
   train(job: TrainingJob): Promise<TrainedModel>;
+  /** Resolves an image reference to one by digest. Changes nothing. */
+  pinImage(reference: string): Promise<string>;
+  /** Lets go of a training Job whose result is in history. Idempotent. */
+  settleTraining(job: string): Promise<void>;
   /** Ends a training Job. Idempotent: also where there is none, or it has ended. */
   stopTraining(job: string): Promise<void>;
   /** Builds the image. Idempotent by the release's tag. */
@@ -63,6 +86,8 @@ export interface Activities {
   stopBuild(release: ReleaseId): Promise<void>;
   /** Commits to the GitOps repository. Idempotent by the commit's Release-Id (I3). */
   commitDeployment(change: DeploymentChange): Promise<GitOpsCommit>;
+  /** Waits until the cluster runs a commit (I5). Idempotent: it only looks, and asks for a refresh. */
+  awaitDeployment(wait: DeploymentWait): Promise<SyncedDeployment>;
   /** The commit of a deployment that was interrupted, where it got through. Changes nothing. */
   findDeployment(change: DeploymentChange): Promise<GitOpsCommit | undefined>;
   /** Hands spans to the collector. Idempotent: ids and content are functions of the release (DESIGN §5.2). */

@@ -15,6 +15,16 @@ export interface ErrorKind {
 const kind = (http: number, title: string, remedy: string): ErrorKind => ({ http, title, remedy });
 
 export const ERROR_KINDS = {
+  TL_APPLICATION_MISMATCH: kind(
+    422,
+    'The Argo CD Application does not watch what the plan deploys to.',
+    'Correct `argocd.application`, `repository`, `branch` or `manifest` in the plan, or the source of the Application.',
+  ),
+  TL_APPLICATION_NOT_FOUND: kind(
+    422,
+    'There is no Argo CD Application of that name.',
+    'Correct `argocd.application` and `argocd.namespace` in the plan, or create the Application.',
+  ),
   TL_BASE_IMAGE_UNAVAILABLE: kind(
     422,
     'A base image of the Dockerfile could not be pulled.',
@@ -24,6 +34,11 @@ export const ERROR_KINDS = {
     422,
     'The image builder ended with an error.',
     'Read the last lines of the build, which the message carries; run the named build by hand with the same arguments.',
+  ),
+  TL_BUILDER_UNREACHABLE: kind(
+    503,
+    'The image builder, its registry or the git server of the build did not answer.',
+    'Nothing to do where it comes back: it is waited for. Look at buildkitd and at the registry otherwise.',
   ),
   TL_CONFIG_INVALID: kind(
     400,
@@ -35,6 +50,11 @@ export const ERROR_KINDS = {
     'Another `throughline dev` is running on this data directory.',
     'Stop it, or choose another directory with --data.',
   ),
+  TL_DEPLOYMENT_UNHEALTHY: kind(
+    422,
+    'Argo CD synced the commit, and what it deployed does not become healthy.',
+    'Read the message of the pods, which the error carries; the GitOps commit stands until it is reverted.',
+  ),
   TL_FILE_NOT_FOUND: kind(
     422,
     'A file or directory that the plan names does not exist at the commit.',
@@ -45,20 +65,45 @@ export const ERROR_KINDS = {
     'The idempotency key was used before, for a different request.',
     'Use a new key for a new request; repeat the first request unchanged to get its release.',
   ),
+  TL_IMAGE_NOT_FOUND: kind(
+    422,
+    'A registry has no image of that name and tag.',
+    'Correct the image in the training manifest, or push it.',
+  ),
   TL_INTERNAL: kind(
     500,
     'Something that should not happen happened inside Throughline.',
     'Look for the trace id in the logs, and report it with the message.',
+  ),
+  TL_JOB_FOREIGN: kind(
+    409,
+    'There is a Job of the derived name that this release did not make.',
+    'Look who made it; delete it, then trigger the release with a new key.',
   ),
   TL_JOB_INVALID: kind(
     422,
     'The training manifest is not one usable batch/v1 Job.',
     'Correct the manifest; `kubectl create --dry-run=client -f` shows what Kubernetes thinks of it.',
   ),
+  TL_JOB_REMOVED: kind(
+    409,
+    'The training Job was deleted by somebody else while it ran.',
+    'Trigger the release again; use `throughline cancel` to end one.',
+  ),
   TL_JOB_UNSUPPORTED: kind(
     422,
     'The training manifest uses something that this runtime cannot give it.',
     'Use the kubernetes runtime for this plan, or leave that part out of the manifest.',
+  ),
+  TL_KUBERNETES_DENIED: kind(
+    403,
+    'The Kubernetes API does not allow the worker what it has to do.',
+    'Apply the Roles of deploy/kubernetes/access in the namespace that the message names.',
+  ),
+  TL_KUBERNETES_UNREACHABLE: kind(
+    503,
+    'The Kubernetes API did not answer.',
+    'Nothing to do where it comes back: it is waited for. Check the address in the kubeconfig otherwise.',
   ),
   TL_MANIFEST_AMBIGUOUS: kind(
     422,
@@ -130,15 +175,35 @@ export const ERROR_KINDS = {
     'The plan asks for something that this version does not do yet.',
     'Leave it out, or use a version that has it; the message names what it is.',
   ),
+  TL_POD_UNSTARTABLE: kind(
+    422,
+    'No pod of the training Job could start within its deadline.',
+    'The message says what it waits for: correct the manifest, or make room; THROUGHLINE_POD_START_TIMEOUT sets the deadline.',
+  ),
   TL_PUSH_REJECTED: kind(
     422,
     'The GitOps remote refuses the push for a reason that a new try does not cure.',
     'Read the message of the server: a protected branch, a hook, a quota.',
   ),
+  TL_QUOTA_EXCEEDED: kind(
+    422,
+    'A quota of the namespace has no room for the training Job.',
+    'Wait for other Jobs to end, raise the quota, or lower the requests in the manifest; then trigger the release again.',
+  ),
   TL_REF_NOT_FOUND: kind(
     422,
     'The repository has no such branch, tag or commit.',
     'Correct `ref`, or push it first.',
+  ),
+  TL_REGISTRY_DENIED: kind(
+    403,
+    'A registry does not let the worker read an image.',
+    'Give the worker credentials: DOCKER_CONFIG with a config.json, mounted from a Secret.',
+  ),
+  TL_REGISTRY_UNREACHABLE: kind(
+    503,
+    'A registry did not answer.',
+    'Nothing to do where it comes back: it is waited for. Check its address and certificate otherwise.',
   ),
   TL_RELEASE_NOT_FOUND: kind(
     404,
@@ -187,6 +252,26 @@ export const ERROR_KINDS = {
     'Write one JSON object of at most 4096 bytes: {"model":{"id","uri","digest"},"metrics":{…}}.',
   ),
   TL_ROUTE_NOT_FOUND: kind(404, 'The API has no such route.', '/openapi.json describes the API.'),
+  TL_SYNC_BLOCKED: kind(
+    422,
+    'Argo CD did not sync the commit, because it may not.',
+    'The message says what holds it back: a sync window, a paused or manual sync policy. The GitOps commit stands; sync it by hand, or revert it.',
+  ),
+  TL_SYNC_FAILED: kind(
+    422,
+    'Argo CD’s sync of the commit failed.',
+    'Read Argo CD’s message, which the error carries; the GitOps commit stands until it is reverted.',
+  ),
+  TL_SYNC_REVERTED: kind(
+    409,
+    'What Argo CD runs is no longer what the release committed.',
+    'Somebody rolled back or changed it by hand: look at the history of the manifest and of the Application.',
+  ),
+  TL_SYNC_TIMEOUT: kind(
+    504,
+    'Argo CD did not run the commit before the deadline.',
+    'The message says how far it came. The GitOps commit stands, and may still be synced; `argocd.timeout` in the plan sets the deadline.',
+  ),
   TL_TEMPORAL_UNAVAILABLE: kind(
     503,
     'Temporal cannot be reached.',

@@ -46,10 +46,30 @@ export interface TrainedModel {
   readonly metrics: Readonly<Record<string, number | NonFinite>>;
   readonly datasetDigest?: string | undefined;
   readonly job: string;
+  /** The image that trained it, by digest, where a container did. */
+  readonly image?: string | undefined;
+  /** The pods of the Job in the order of their creation, where there were any. */
+  readonly pods?: readonly PodRecord[] | undefined;
   /** How many pods (locally: processes) the Job needed, the last one included. */
   readonly attempts: number;
   readonly startedAt: string;
   readonly endedAt: string;
+}
+
+/** What became of a pod. Times are the pod's own, RFC 3339. */
+export interface PodRecord {
+  readonly name: string;
+  readonly uid: string;
+  readonly node?: string | undefined;
+  readonly createdAt?: string | undefined;
+  readonly scheduledAt?: string | undefined;
+  readonly startedAt?: string | undefined;
+  readonly endedAt?: string | undefined;
+  /** As the container runtime names the image that it ran, with its digest. */
+  readonly imageId?: string | undefined;
+  readonly exitCode?: number | undefined;
+  /** How it ended, in a person's words; undefined while it runs. */
+  readonly end?: string | undefined;
 }
 
 export type NonFinite = 'NaN' | 'Infinity' | '-Infinity';
@@ -70,6 +90,21 @@ export interface GitOpsCommit {
   readonly branch: string;
   readonly manifest: string;
   readonly commit: CommitSha;
+  /** What Argo CD made of it, where it was waited for. */
+  readonly synced?: SyncedDeployment | undefined;
+}
+
+/** A commit that runs (I5). Times are those of the things themselves. */
+export interface SyncedDeployment {
+  readonly application: string;
+  /** What was synced: our commit, or a descendant in which our change stands. */
+  readonly revision: CommitSha;
+  /** Argo CD's operation. */
+  readonly syncStartedAt?: string | undefined;
+  readonly syncEndedAt?: string | undefined;
+  readonly workload: { readonly kind: string; readonly namespace: string; readonly name: string };
+  readonly pods: readonly string[];
+  readonly rolledOutAt: string;
 }
 
 export type StageType = 'plan' | 'train' | 'evaluate' | 'approve' | 'build' | 'deploy' | 'verify';

@@ -33,6 +33,11 @@ const OWN = {
   GIT_OPTIONAL_LOCKS: '0',
 };
 
+/** The environment that git and its helpers run in. */
+export function gitEnvironment(): Record<string, string> {
+  return { ...inheritedEnvironment(PASSED_ON), ...OWN };
+}
+
 /** git in a directory. `env` adds variables of single commands (an index file, an author). */
 export function gitIn(
   directory: string,
@@ -40,7 +45,7 @@ export function gitIn(
   env: Record<string, string> = {},
   input?: string,
 ): SimpleGit {
-  const all = { ...inheritedEnvironment(PASSED_ON), ...OWN, ...env };
+  const all = { ...gitEnvironment(), ...env };
   return simpleGit({
     baseDir: directory,
     ...(signal ? { abort: signal } : {}),

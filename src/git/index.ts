@@ -1,4 +1,5 @@
 // Git, as far as Throughline needs it: cached mirrors, files at a commit, and failures told apart.
+export { authorizationFor } from './credentials.js';
 export { classifyPushFailure, lastLines, remoteFailure } from './failures.js';
 export { gitIn } from './git.js';
 export { Mirror, type ResolvedRef } from './mirror.js';

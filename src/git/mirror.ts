@@ -86,6 +86,36 @@ export class Mirror {
     return this.fetch(`refs/heads/${branch}`, signal);
   }
 
+  /** Whether the repository has a commit; it is fetched where it is not here yet. */
+  async has(commit: string, signal?: AbortSignal): Promise<boolean> {
+    return (await this.fetchCommit(commit, signal)) !== undefined;
+  }
+
+  /** Whether one commit is in the history of another, or is it. Both are here. */
+  async isAncestor(ancestor: CommitSha, descendant: CommitSha): Promise<boolean> {
+    const base = await gitIn(this.directory)
+      .raw(['merge-base', ancestor, descendant])
+      .catch(() => ''); // histories without a common commit
+    return base.trim() === ancestor;
+  }
+
+  /** The branch that the remote's HEAD names. */
+  async defaultBranch(signal?: AbortSignal): Promise<string | undefined> {
+    try {
+      const listing = await gitIn(this.directory, signal).raw([
+        'ls-remote',
+        '--symref',
+        '--',
+        this.repository,
+        'HEAD',
+      ]);
+      return /^ref: refs\/heads\/(\S+)\tHEAD$/m.exec(listing)?.[1];
+    } catch (error) {
+      if (signal?.aborted) throw signal.reason;
+      throw remoteFailure(this.repository, error);
+    }
+  }
+
   /** The files of a commit that was fetched. */
   files(commit: CommitSha): SourceFiles {
     return commitFiles(this, commit);

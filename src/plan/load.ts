@@ -55,7 +55,16 @@ export async function loadPlan(files: SourceFiles, planPath: string): Promise<Lo
   const job = parseJobManifest(await files.read(jobPath, MAX_JOB_BYTES), jobPath);
   let trainingContext = posix.dirname(jobPath);
   if (plan.train.build) {
-    trainingContext = await named(['train', 'build', 'context'], plan.train.build.context, 'directory');
+    const { context, dockerfile, image } = plan.train.build;
+    trainingContext = await named(['train', 'build', 'context'], context, 'directory');
+    await named(['train', 'build', 'dockerfile'], dockerfile, 'file', trainingContext);
+    if (image === plan.build.image) {
+      throw new ThroughlineError('TL_PLAN_INVALID', 'The trainer’s image and the model’s have one name', {
+        expected: 'two names: both are tagged with the release',
+        found: image,
+        where: document.locate(['train', 'build', 'image']),
+      });
+    }
   }
   const buildContext = await named(['build', 'context'], plan.build.context, 'directory');
   await named(['build', 'dockerfile'], plan.build.dockerfile, 'file', buildContext);

@@ -1,12 +1,16 @@
 // The activities, put together from the ports. Each is a few lines: what it does is in its folder.
 import type { Resource } from '@opentelemetry/resources';
 import type { SpanExporter } from '@opentelemetry/sdk-trace-base';
+import type { SyncWatcher } from '../activities/argocd/watcher.js';
 import type { ImageBuilder } from '../activities/build/builder.js';
 import { editManifest, type ManifestChange } from '../activities/gitops/manifest.js';
 import type { GitOpsChange, GitOpsRepository } from '../activities/gitops/writer.js';
 import type { Activities, DeploymentChange, PreparedRelease, WorkerSettings } from '../activities/index.js';
+import { pinned } from '../activities/registry/oci-program.js';
+import type { Registry } from '../activities/registry/registry.js';
 import { prepareRelease } from '../activities/source/prepare.js';
 import type { JobRunner } from '../activities/training/runner.js';
+import { ThroughlineError } from '../domain/errors.js';
 import type { GitOpsCommit } from '../domain/release.js';
 import { ATTR, RESOURCE_ANNOTATION_PREFIX, TRACE_ANNOTATION } from '../telemetry/attributes.js';
 import { deliver } from '../telemetry/deliver.js';
@@ -21,12 +25,16 @@ export interface ActivityDependencies {
   readonly runner: JobRunner;
   readonly builder: ImageBuilder;
   readonly gitops: GitOpsRepository;
+  /** Where Jobs run in a cluster: what their images are by digest, and what Argo CD makes of commits. */
+  readonly registry?: Registry | undefined;
+  readonly sync?: SyncWatcher | undefined;
   readonly exporter: SpanExporter | undefined;
   readonly resource: Resource;
 }
 
 export function createActivities(dependencies: ActivityDependencies): Activities {
-  const { worker, log, settings, gitCache, runner, builder, gitops, exporter, resource } = dependencies;
+  const { worker, log, settings, gitCache, runner, builder, gitops, registry, sync, exporter, resource } =
+    dependencies;
   const run = <T>(body: (context: ActivityContext) => Promise<T>, policy: ActivityPolicy = {}) =>
     inActivity(worker, log, policy, body);
 
@@ -34,9 +42,9 @@ export function createActivities(dependencies: ActivityDependencies): Activities
     prepareRelease: (request) =>
       run(async ({ signal, report }): Promise<PreparedRelease> => {
         const prepared = await prepareRelease(request, gitCache, settings, signal, report);
-        await runner.check(prepared.job);
+        const { namespace } = await runner.check(prepared.job);
         await builder.check();
-        return prepared;
+        return { ...prepared, jobNamespace: namespace };
       }),
 
     checkDeployments: (plan) =>
@@ -45,10 +53,19 @@ export function createActivities(dependencies: ActivityDependencies): Activities
           const edit = (text: string) =>
             editManifest(text, target.manifest, placeholderChange(target.container));
           await gitops.check({ ...target, edit }, context);
+          if (sync && target.argocd) await sync.check({ ...target, ...target.argocd }, context);
         }
       }),
 
     train: (job) => run((context) => runner.run(job, context)),
+
+    pinImage: (reference) =>
+      run(async ({ signal, report }) => {
+        report(`resolving ${reference}`);
+        return registry ? pinned(registry, reference, signal) : reference;
+      }),
+
+    settleTraining: (job) => run((context) => runner.settle(job, context)),
 
     stopTraining: (job) => run((context) => runner.stop(job, context)),
 
@@ -65,6 +82,21 @@ export function createActivities(dependencies: ActivityDependencies): Activities
         // After hours of training a server's outage, which may look like a refusal, is waited out.
         { alsoRetry: ['TL_REPOSITORY_DENIED', 'TL_REPOSITORY_NOT_FOUND'] },
       ),
+
+    awaitDeployment: ({ change, commit, application, namespace, deadline }) =>
+      run(async (context) => {
+        if (!sync) {
+          throw new ThroughlineError('TL_CONFIG_INVALID', 'This worker cannot look at Argo CD', {
+            expected: 'THROUGHLINE_RUNTIME=kubernetes, as the worker that began the release has it',
+          });
+        }
+        const { repository, branch, manifest, container, traceparent, imageDigest } = change;
+        const target = { application, namespace, repository, branch, manifest, container };
+        return sync.wait(
+          { ...target, change: gitOpsChange(change), commit, traceparent, imageDigest, deadline },
+          context,
+        );
+      }),
 
     findDeployment: (change) =>
       run(async (context) => {

@@ -9,6 +9,9 @@ export interface ActivityContext {
   readonly signal: AbortSignal;
   /** Says what is being done or waited for; the next heartbeat carries it. */
   readonly report: (doing: string) => void;
+  /** What the last attempt remembered, and a way to leave something for the next: it travels with the heartbeats. */
+  readonly remembered: unknown;
+  readonly remember: (value: unknown) => void;
   readonly log: Logger;
 }
 
@@ -16,6 +19,7 @@ export interface ActivityContext {
 export interface HeartbeatDetails {
   readonly attempts: readonly AttemptRecord[];
   readonly doing: string;
+  readonly memory?: unknown;
 }
 
 export interface AttemptRecord {
@@ -28,6 +32,9 @@ export interface AttemptRecord {
 /** Failures that a new try may cure. All others end the activity at once, except unexpected ones. */
 const TRANSIENT: ReadonlySet<ErrorCode> = new Set([
   'TL_REPOSITORY_UNREACHABLE',
+  'TL_KUBERNETES_UNREACHABLE',
+  'TL_REGISTRY_UNREACHABLE',
+  'TL_BUILDER_UNREACHABLE',
   'TL_TEMPORAL_UNAVAILABLE',
   'TL_INTERNAL',
 ]);
@@ -49,10 +56,14 @@ export async function inActivity<T>(
 ): Promise<T> {
   const context = Context.current();
   const info = activityInfo();
-  const before = (info.heartbeatDetails as HeartbeatDetails | undefined)?.attempts ?? [];
-  const attempts = [...before, { number: info.attempt, startedAt: new Date().toISOString(), worker }];
+  const before = info.heartbeatDetails as HeartbeatDetails | undefined;
+  const attempts = [
+    ...(before?.attempts ?? []),
+    { number: info.attempt, startedAt: new Date().toISOString(), worker },
+  ];
   let doing = 'starting';
-  const beat = () => context.heartbeat({ attempts, doing } satisfies HeartbeatDetails);
+  let memory = before?.memory;
+  const beat = () => context.heartbeat({ attempts, doing, memory } satisfies HeartbeatDetails);
   beat();
   // Twice within the timeout at least; the SDK holds back what is more than the server needs.
   const timer = setInterval(beat, Math.max(200, (info.heartbeatTimeoutMs ?? 10_000) / 4));
@@ -66,7 +77,17 @@ export async function inActivity<T>(
     const report = (text: string) => {
       doing = text;
     };
-    const result = await run({ signal: context.cancellationSignal, report, log: ownLog });
+    const remember = (value: unknown) => {
+      memory = value;
+      beat();
+    };
+    const result = await run({
+      signal: context.cancellationSignal,
+      report,
+      remembered: before?.memory,
+      remember,
+      log: ownLog,
+    });
     ownLog.debug('activity ended');
     return result;
   } catch (error) {

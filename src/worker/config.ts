@@ -6,7 +6,8 @@ import { ThroughlineError } from '../domain/errors.js';
 
 export interface WorkerConfig {
   readonly taskQueue: string;
-  readonly runtime: 'local';
+  readonly runtime: 'local' | 'kubernetes';
+  readonly kubernetes: KubernetesSettings;
   /** Everything that the local runtime keeps lies below this directory. */
   readonly data: string;
   readonly builder: 'auto' | 'buildctl' | 'buildx' | 'buildah';
@@ -23,6 +24,27 @@ export interface WorkerConfig {
   readonly workloadTelemetry: Readonly<Record<string, string>>;
 }
 
+/** What the `kubernetes` runtime needs to know besides the kubeconfig. */
+export interface KubernetesSettings {
+  /** Where Jobs go whose manifest names no namespace; the kubeconfig's own where absent. */
+  readonly jobNamespace: string | undefined;
+  /** Seconds that a pod may be unable to start. */
+  readonly podStartSeconds: number;
+  /** Program throughline-oci, and the image of it that hands models over; no sidecar where there is none. */
+  readonly ociProgram: string;
+  readonly ociImage: string | undefined;
+  /** Seconds that handing a model over may take. */
+  readonly handoverSeconds: number;
+  /** Secret and ConfigMap of the Job's namespace: the registry's credentials and its certificate authority. */
+  readonly registrySecret: string | undefined;
+  readonly registryCertificates: string | undefined;
+  readonly buildkit: {
+    readonly address: string | undefined;
+    readonly tls: { readonly ca: string; readonly certificate: string; readonly key: string } | undefined;
+    readonly cacheInRegistry: boolean;
+  };
+}
+
 /** XDG Base Directory Specification: where a user's data lies that is kept. */
 export function defaultDataDirectory(env: NodeJS.ProcessEnv = process.env): string {
   return join(env.XDG_DATA_HOME || join(homedir(), '.local', 'share'), 'throughline');
@@ -37,9 +59,19 @@ const seconds = (fallback: number, least: number) => z.coerce.number().min(least
 
 const schema = z.object({
   THROUGHLINE_TASK_QUEUE: z.string().min(1).default('throughline'),
-  THROUGHLINE_RUNTIME: z
-    .enum(['local'], 'expected local; this version has no other runtime')
-    .default('local'),
+  THROUGHLINE_RUNTIME: z.enum(['local', 'kubernetes'], 'expected local or kubernetes').default('local'),
+  THROUGHLINE_JOB_NAMESPACE: z.string().min(1).optional(),
+  THROUGHLINE_POD_START_TIMEOUT: z.coerce.number().min(1).max(86_400).default(600),
+  THROUGHLINE_OCI_PROGRAM: z.string().min(1).default('throughline-oci'),
+  THROUGHLINE_OCI_IMAGE: z.string().min(1).optional(),
+  THROUGHLINE_HANDOVER_TIMEOUT: z.coerce.number().min(1).max(86_400).default(300),
+  THROUGHLINE_REGISTRY_SECRET: z.string().min(1).optional(),
+  THROUGHLINE_REGISTRY_CA: z.string().min(1).optional(),
+  THROUGHLINE_BUILDKIT_ADDRESS: z.string().min(1).optional(),
+  THROUGHLINE_BUILDKIT_TLS_CA: z.string().min(1).optional(),
+  THROUGHLINE_BUILDKIT_TLS_CERT: z.string().min(1).optional(),
+  THROUGHLINE_BUILDKIT_TLS_KEY: z.string().min(1).optional(),
+  THROUGHLINE_BUILD_CACHE: z.enum(['registry', 'none']).default('registry'),
   THROUGHLINE_DATA: z.string().min(1).optional(),
   THROUGHLINE_BUILDER: z.enum(['auto', 'buildctl', 'buildx', 'buildah']).default('auto'),
   THROUGHLINE_IMAGE_OUTPUT: z.enum(['layout', 'registry']).default('layout'),
@@ -76,6 +108,7 @@ export function workerConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig
   return {
     taskQueue: values.THROUGHLINE_TASK_QUEUE,
     runtime: values.THROUGHLINE_RUNTIME,
+    kubernetes: kubernetesSettings(values),
     data,
     builder: values.THROUGHLINE_BUILDER,
     imageOutput: values.THROUGHLINE_IMAGE_OUTPUT,
@@ -88,6 +121,31 @@ export function workerConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig
     logLevel: values.THROUGHLINE_LOG_LEVEL,
     healthAddress: parseAddress(values.THROUGHLINE_HEALTH_ADDRESS),
     workloadTelemetry: workloadTelemetry(env),
+  };
+}
+
+function kubernetesSettings(values: z.output<typeof schema>): KubernetesSettings {
+  const { THROUGHLINE_BUILDKIT_TLS_CA: ca, THROUGHLINE_BUILDKIT_TLS_CERT: certificate } = values;
+  const { THROUGHLINE_BUILDKIT_TLS_KEY: key } = values;
+  if ((ca || certificate || key) && !(ca && certificate && key)) {
+    throw new ThroughlineError('TL_CONFIG_INVALID', 'TLS to buildkitd is only half configured', {
+      expected:
+        'all of THROUGHLINE_BUILDKIT_TLS_CA, THROUGHLINE_BUILDKIT_TLS_CERT and THROUGHLINE_BUILDKIT_TLS_KEY',
+    });
+  }
+  return {
+    jobNamespace: values.THROUGHLINE_JOB_NAMESPACE,
+    podStartSeconds: values.THROUGHLINE_POD_START_TIMEOUT,
+    ociProgram: values.THROUGHLINE_OCI_PROGRAM,
+    ociImage: values.THROUGHLINE_OCI_IMAGE,
+    handoverSeconds: values.THROUGHLINE_HANDOVER_TIMEOUT,
+    registrySecret: values.THROUGHLINE_REGISTRY_SECRET,
+    registryCertificates: values.THROUGHLINE_REGISTRY_CA,
+    buildkit: {
+      address: values.THROUGHLINE_BUILDKIT_ADDRESS,
+      tls: ca && certificate && key ? { ca, certificate, key } : undefined,
+      cacheInRegistry: values.THROUGHLINE_BUILD_CACHE === 'registry',
+    },
   };
 }
 

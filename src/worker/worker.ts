@@ -6,13 +6,12 @@ import { fileURLToPath } from 'node:url';
 import { trace } from '@opentelemetry/api';
 import { OpenTelemetryActivityInboundInterceptor } from '@temporalio/interceptors-opentelemetry-v2';
 import { DefaultLogger, type NativeConnection, Runtime, Worker } from '@temporalio/worker';
-import { LocalImageBuilder } from '../activities/build/local.js';
 import { GitGitOpsRepository } from '../activities/gitops/writer.js';
-import { LocalJobRunner } from '../activities/training/local.js';
 import type { Logger } from '../telemetry/log.js';
 import type { Telemetry } from '../telemetry/sdk.js';
 import { createActivities } from './activities.js';
 import type { WorkerConfig } from './config.js';
+import { kubernetesRuntime, localRuntime } from './runtimes.js';
 
 // Made by the build: no compiler runs in production, and every worker of a version has the same bundle.
 const BUNDLE = fileURLToPath(new URL('../../dist/workflow-bundle.js', import.meta.url));
@@ -39,8 +38,11 @@ export interface WorkerDependencies {
 export async function startWorker(dependencies: WorkerDependencies): Promise<RunningWorker> {
   const { config, connection, namespace, telemetry, log } = dependencies;
   const identity = `${process.pid}@${hostname()}`;
-  const { data, workloadTelemetry } = config;
+  const { data } = config;
   const gitCache = join(data, 'git');
+  const gitops = new GitGitOpsRepository(gitCache, config.gitIdentity);
+  const runtime =
+    config.runtime === 'kubernetes' ? await kubernetesRuntime(config, gitops, log) : localRuntime(config);
   const activities = createActivities({
     worker: identity,
     log,
@@ -50,17 +52,8 @@ export async function startWorker(dependencies: WorkerDependencies): Promise<Run
       runtime: config.runtime,
     },
     gitCache,
-    runner: new LocalJobRunner({ data, workloadTelemetry, backoffSeconds: config.jobBackoffSeconds }),
-    builder: new LocalImageBuilder({
-      data,
-      workloadTelemetry,
-      builder: config.builder,
-      output: config.imageOutput,
-      contexts: config.buildContexts,
-      storage: config.buildahStorage,
-      insecureRegistry: config.insecureRegistry,
-    }),
-    gitops: new GitGitOpsRepository(gitCache, config.gitIdentity),
+    gitops,
+    ...runtime.adapters,
     exporter: telemetry.exporter,
     resource: telemetry.resource,
   });
@@ -85,11 +78,14 @@ export async function startWorker(dependencies: WorkerDependencies): Promise<Run
     shutdownForceTime: '20s',
     maxHeartbeatThrottleInterval: '5s',
     defaultHeartbeatThrottleInterval: '1s',
-    // Most activities wait for something else; each is a timer and a few files.
-    maxConcurrentActivityTaskExecutions: 100,
+    // Most activities wait for something else; each is a timer and a few files, or a place in a shared watch.
+    maxConcurrentActivityTaskExecutions: 1000,
   });
   const health = config.healthAddress && (await serveHealth(worker, config.healthAddress));
-  const stopped = worker.run().finally(() => health?.close());
+  const stopped = worker.run().finally(() => {
+    health?.close();
+    return runtime.close();
+  });
   log.info({ taskQueue: config.taskQueue, namespace, data }, 'worker started');
   return {
     stopped,

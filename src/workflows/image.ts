@@ -15,11 +15,7 @@ export function imageAnnotations(
 ): Record<string, string> {
   const { dataset } = plan.train;
   return {
-    [`${OCI}source`]: withoutUser(request.repository),
-    [`${OCI}revision`]: commit,
-    [`${OCI}created`]: new Date(Math.floor(created.getTime() / 1000) * 1000)
-      .toISOString()
-      .replace('.000Z', 'Z'),
+    ...sourceAnnotations(request, commit, created),
     [`${OCI}title`]: plan.metadata.name,
     [`${OCI}version`]: model.id,
     [`${LABEL_PREFIX}release`]: request.release,
@@ -27,6 +23,34 @@ export function imageAnnotations(
     [`${LABEL_PREFIX}model.digest`]: model.digest,
     [`${LABEL_PREFIX}dataset.name`]: dataset.name,
     [`${LABEL_PREFIX}dataset.version`]: dataset.version,
+  };
+}
+
+/** Of the image that trains. */
+export function trainerAnnotations(
+  request: ReleaseRequest,
+  plan: Plan,
+  commit: CommitSha,
+  created: Date,
+): Record<string, string> {
+  return {
+    ...sourceAnnotations(request, commit, created),
+    [`${OCI}title`]: `${plan.metadata.name} trainer`,
+    [`${LABEL_PREFIX}release`]: request.release,
+  };
+}
+
+function sourceAnnotations(
+  request: ReleaseRequest,
+  commit: CommitSha,
+  created: Date,
+): Record<string, string> {
+  return {
+    [`${OCI}source`]: withoutUser(request.repository),
+    [`${OCI}revision`]: commit,
+    [`${OCI}created`]: new Date(Math.floor(created.getTime() / 1000) * 1000)
+      .toISOString()
+      .replace('.000Z', 'Z'),
   };
 }
 

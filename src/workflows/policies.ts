@@ -30,6 +30,10 @@ const POLICIES = {
     retry: { ...RETRY, maximumInterval: '1m' },
     cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
   },
+  // Asks a registry for a digest. One that is away is waited for as long as training itself would wait for it.
+  resolve: { startToCloseTimeout: '2m', scheduleToCloseTimeout: '1h', retry: RETRY },
+  // Ends by its own deadline (see below): the plan says how long Argo CD may take.
+  sync: { retry: RETRY, cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED },
   // Must succeed in the end, or something keeps running; bounded so that a lost machine does not hold the release.
   cleanUp: { startToCloseTimeout: '5m', scheduleToCloseTimeout: '1h', retry: RETRY },
   // A collector that is away for a day delays the trace, and nothing else: it runs in a workflow of its own.

@@ -21,6 +21,7 @@ import {
   type Stage,
   type StageStatus,
   type StageType,
+  type SyncedDeployment,
   type TrainedModel,
 } from '../domain/release.js';
 import { formatTraceparent, parseTraceparent, spanIdOf, type TraceCarrier } from '../domain/trace.js';
@@ -105,6 +106,13 @@ export class ReleaseProgress {
     this.describe();
   }
 
+  synced(environment: string, synced: SyncedDeployment): void {
+    const index = this.deployments.findIndex((one) => one.environment === environment);
+    const commit = this.deployments[index];
+    if (commit) this.deployments[index] = { ...commit, synced };
+    this.describe();
+  }
+
   /** The last word: kept in the memo, where it can be read when no worker runs, and in the outcome's attribute. */
   ended(outcome: Outcome): ReleaseRecord {
     this.outcome = outcome;
@@ -157,7 +165,10 @@ function describeRelease(record: ReleaseRecord): string {
     ...(dataset ? [`dataset \`${dataset.name}@${dataset.version}\`  `] : []),
     ...(training ? [`model \`${training.id}\` ${training.digest} (${metrics.join(', ')})  `] : []),
     ...(image ? [`image \`${image.reference}\`  `] : []),
-    ...record.deployments.map((one) => `${one.environment}: GitOps commit \`${one.commit}\`  `),
+    ...record.deployments.map(
+      (one) =>
+        `${one.environment}: GitOps commit \`${one.commit}\`${one.synced ? `, running in ${one.synced.pods.join(', ')}` : ''}  `,
+    ),
     `trace \`${record.traceId}\``,
     ...(outcome ? ['', `**${outcome.status}**`] : []),
     ...(outcome && 'problem' in outcome ? [`${outcome.problem.message} [${outcome.problem.code}]`] : []),

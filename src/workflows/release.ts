@@ -10,16 +10,27 @@ import {
   startChild,
 } from '@temporalio/workflow';
 import type { DeploymentChange, PreparedRelease } from '../activities/index.js';
-import { jobNameOf } from '../domain/ids.js';
-import type { BuiltImage, Outcome, ReleaseRecord, ReleaseRequest, TrainedModel } from '../domain/release.js';
+import { type CommitSha, jobNameOf } from '../domain/ids.js';
+import type {
+  BuiltImage,
+  Outcome,
+  ReleaseRecord,
+  ReleaseRequest,
+  SyncedDeployment,
+  TrainedModel,
+} from '../domain/release.js';
+import type { TraceCarrier } from '../domain/trace.js';
 import type { Deployment } from '../plan/schema.js';
 import { projectRelease } from '../telemetry/projection.js';
 import { asWorkflowFailure, problemOf } from './failures.js';
 import { judge } from './gate.js';
-import { imageAnnotations } from './image.js';
+import { imageAnnotations, trainerAnnotations } from './image.js';
 import { activities } from './policies.js';
 import { ReleaseProgress, StageEnded } from './progress.js';
 import type { deliverTrace } from './trace-delivery.js';
+
+/** How long a Job may wait to be admitted, before its own timeout begins to count. */
+const QUEUE_SECONDS = 7 * 86_400;
 
 export async function release(request: ReleaseRequest): Promise<ReleaseRecord> {
   const progress = new ReleaseProgress(request);
@@ -64,19 +75,23 @@ function plan(request: ReleaseRequest, progress: ReleaseProgress): Promise<Prepa
 
 function train(
   request: ReleaseRequest,
-  { plan, commit, job, trainingContext, parameters, settings }: PreparedRelease,
+  prepared: PreparedRelease,
   progress: ReleaseProgress,
   begun: Begun,
 ): Promise<TrainedModel> {
+  const { plan, commit, job, jobNamespace, trainingContext, parameters, settings } = prepared;
   return progress.stage('train', 'train', async (trace) => {
     const { name: model } = plan.metadata;
     const { dataset, timeout } = plan.train;
-    const name = jobNameOf(request.release, model, JSON.stringify([commit, dataset, parameters]));
+    const image = jobNamespace && (await trainerImage(request, prepared, trace, begun));
+    const derived = jobNameOf(request.release, model, JSON.stringify([commit, dataset, parameters]));
+    const name = jobNamespace ? `${jobNamespace}/${derived}` : derived;
     begun.job = name;
-    // The Job ends at its own deadline; the rest is for noticing that, and for a worker to come back.
+    // The Job ends at its own deadline; the rest is for waiting in a queue, and for a worker to come back.
+    const waiting = jobNamespace ? QUEUE_SECONDS : 0;
     const limits = {
-      startToCloseTimeout: (timeout + 600) * 1000,
-      scheduleToCloseTimeout: (timeout + 3600) * 1000,
+      startToCloseTimeout: (timeout + waiting + 600) * 1000,
+      scheduleToCloseTimeout: (timeout + waiting + 3600) * 1000,
     };
     const trained = await activities(
       'train',
@@ -90,6 +105,8 @@ function train(
       repository: request.repository,
       commit,
       manifest: job,
+      image,
+      modelRepository: jobNamespace && `${plan.build.image}-model`,
       context: trainingContext,
       dataset,
       parameters,
@@ -98,8 +115,40 @@ function train(
     });
     begun.job = undefined;
     progress.trained(trained);
+    // The result is in history now: from here on whoever wants to may remove the Job.
+    if (jobNamespace) await activities('cleanUp', `let go of ${name}`, settings).settleTraining(name);
     return trained;
   });
+}
+
+/** The image that trains, by digest: built at the commit, or as the manifest's tag stands now (DESIGN §4). */
+async function trainerImage(
+  request: ReleaseRequest,
+  { plan, commit, trainingContext, trainerImage: named, settings }: PreparedRelease,
+  trace: TraceCarrier,
+  begun: Begun,
+): Promise<string | undefined> {
+  const { build: trainer } = plan.train;
+  if (!trainer) {
+    return named && activities('resolve', named, settings).pinImage(named);
+  }
+  begun.build = true;
+  const created = new Date();
+  const built = await activities('build', `${trainer.image}, the trainer`, settings).buildImage({
+    release: request.release,
+    repository: request.repository,
+    commit,
+    context: trainingContext,
+    dockerfile: trainer.dockerfile,
+    image: trainer.image,
+    tag: request.release,
+    arguments: {},
+    annotations: trainerAnnotations(request, plan, commit, created),
+    createdAt: Math.floor(created.getTime() / 1000),
+    trace,
+  });
+  begun.build = false;
+  return built.reference;
 }
 
 function evaluate({ plan }: PreparedRelease, model: TrainedModel, progress: ReleaseProgress): Promise<void> {
@@ -173,7 +222,33 @@ function deploy(
     );
     begun.deployment = undefined;
     progress.deployed(committed);
+    if (target.argocd && settings.runtime === 'kubernetes') {
+      progress.synced(environment, await synced(change, committed.commit, target.argocd, settings));
+    }
   });
+}
+
+/** I5: a push is not a deployment. */
+function synced(
+  change: DeploymentChange,
+  commit: CommitSha,
+  { application, namespace, timeout }: NonNullable<Deployment['argocd']>,
+  settings: PreparedRelease['settings'],
+): Promise<SyncedDeployment> {
+  // The activity ends by itself at the deadline, with what it was waiting for; the rest is for a worker to come back.
+  const limits = {
+    startToCloseTimeout: (timeout + 300) * 1000,
+    scheduleToCloseTimeout: (timeout + 3600) * 1000,
+  };
+  return activities('sync', `${application} to run ${commit.slice(0, 12)}`, settings, limits).awaitDeployment(
+    {
+      change,
+      commit,
+      application,
+      namespace,
+      deadline: new Date(Date.now() + timeout * 1000).toISOString(),
+    },
+  );
 }
 
 /** What was begun and not finished, so that it can be ended. */

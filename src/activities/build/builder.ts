@@ -18,7 +18,8 @@ export interface ImageBuild {
   readonly arguments: Readonly<Record<string, string>>;
   /** OCI annotations of the manifest and labels of the configuration: the same on both. */
   readonly annotations: Readonly<Record<string, string>>;
-  readonly model: { readonly uri: string; readonly digest: Digest };
+  /** The named context `model`; the trainer’s own image has none. */
+  readonly model?: { readonly uri: string; readonly digest: Digest } | undefined;
   /** Seconds since 1970: every time inside the image, so that the same build makes the same digest. */
   readonly createdAt: number;
   readonly trace: TraceCarrier;

@@ -46,40 +46,73 @@ const DIGEST_FILE = 'digest';
 const words = (flag: string, entries: Readonly<Record<string, string>>, separator = '=') =>
   Object.entries(entries).flatMap(([name, value]) => [flag, `${name}${separator}${value}`]);
 
+/** Where the parts of a build are that BuildKit takes: on this machine, or where its daemon fetches them itself. */
+export interface BuildKitSources {
+  /** A directory, or `URL#COMMIT:DIRECTORY`. */
+  readonly context: { readonly directory: string } | { readonly git: string };
+  /** A directory, or an image as `docker-image://…`. */
+  readonly model?: string | undefined;
+  /** Where the program writes the image and what it says of it. */
+  readonly attempt: string;
+  /** A reference that the layers are kept under, for a daemon that has lost its own. */
+  readonly cache?: string | undefined;
+}
+
+/** The words after `buildctl`. */
+export function buildkitArguments(
+  build: ImageBuild,
+  { context, model, attempt, cache }: BuildKitSources,
+  options: Pick<FrontendOptions, 'output' | 'contexts' | 'insecureRegistry'>,
+): string[] {
+  const contexts = { ...options.contexts, ...(model ? { model } : {}) };
+  const local = {
+    ...('directory' in context ? { context: context.directory, dockerfile: context.directory } : {}),
+    ...localContexts(contexts),
+  };
+  const output = [
+    options.output === 'layout' ? `type=oci,tar=false,dest=${attempt}/${LAYOUT}` : 'type=image,push=true',
+    csv(`name=${build.image}:${build.tag}`),
+    ...(options.insecureRegistry && options.output === 'registry' ? ['registry.insecure=true'] : []),
+    'oci-mediatypes=true',
+    'rewrite-timestamp=true',
+    ...Object.entries(build.annotations).map(([name, value]) => csv(`annotation.${name}=${value}`)),
+  ];
+  const kept = csv(`ref=${cache}`);
+  return [
+    'build',
+    '--progress=plain',
+    '--frontend=dockerfile.v0',
+    ...Object.entries(local).flatMap(([name, directory]) => ['--local', `${name}=${directory}`]),
+    ...('git' in context ? words('--opt', { context: context.git }) : []),
+    ...words('--opt', { filename: build.dockerfile }),
+    ...words('--opt', namedContexts(contexts)),
+    ...words(
+      '--opt',
+      prefixed('build-arg:', { ...build.arguments, SOURCE_DATE_EPOCH: String(build.createdAt) }),
+    ),
+    ...words('--opt', prefixed('label:', build.annotations)),
+    ...(cache
+      ? [
+          `--import-cache=type=registry,${kept}`,
+          `--export-cache=type=registry,${kept},mode=max,image-manifest=true,oci-mediatypes=true,ignore-error=true`,
+        ]
+      : []),
+    '--metadata-file',
+    `${attempt}/${METADATA}`,
+    '--output',
+    output.join(','),
+  ];
+}
+
+/** The digest of the image that buildctl made, from its metadata file. */
+export const buildkitDigest = (attempt: string): Promise<Digest> => metadataDigest(join(attempt, METADATA));
+
 export const buildctl: Frontend = {
   name: 'buildctl',
-  commands(build, { context, model, attempt }, options) {
-    const local = { context, dockerfile: context, model, ...localContexts(options.contexts) };
-    const output = [
-      options.output === 'layout' ? `type=oci,tar=false,dest=${attempt}/${LAYOUT}` : 'type=image,push=true',
-      csv(`name=${build.image}:${build.tag}`),
-      ...(options.insecureRegistry && options.output === 'registry' ? ['registry.insecure=true'] : []),
-      'oci-mediatypes=true',
-      'rewrite-timestamp=true',
-      ...Object.entries(build.annotations).map(([name, value]) => csv(`annotation.${name}=${value}`)),
-    ];
-    return [
-      [
-        'buildctl',
-        'build',
-        '--progress=plain',
-        '--frontend=dockerfile.v0',
-        ...Object.entries(local).flatMap(([name, directory]) => ['--local', `${name}=${directory}`]),
-        ...words('--opt', { filename: build.dockerfile, 'context:model': 'local:model' }),
-        ...words('--opt', namedContexts(options.contexts)),
-        ...words(
-          '--opt',
-          prefixed('build-arg:', { ...build.arguments, SOURCE_DATE_EPOCH: String(build.createdAt) }),
-        ),
-        ...words('--opt', prefixed('label:', build.annotations)),
-        '--metadata-file',
-        `${attempt}/${METADATA}`,
-        '--output',
-        output.join(','),
-      ],
-    ];
-  },
-  digest: (attempt) => metadataDigest(join(attempt, METADATA)),
+  commands: (build, { context, model, attempt }, options) => [
+    ['buildctl', ...buildkitArguments(build, { context: { directory: context }, model, attempt }, options)],
+  ],
+  digest: buildkitDigest,
 };
 
 export const buildx: Frontend = {

@@ -95,7 +95,11 @@ export class LocalImageBuilder implements ImageBuilder {
     const frontend = await chooseFrontend(this.options.builder);
     const attempt = join(root, 'out');
     await mkdir(attempt, { recursive: true });
-    const paths = { context: join(source, build.context), model: modelDirectory(build), attempt };
+    const paths = {
+      context: join(source, build.context),
+      model: modelDirectory(build.model?.uri ?? ''),
+      attempt,
+    };
     const commands = frontend.commands(build, paths, this.options);
     for (const [index, command] of commands.entries()) {
       await this.runStep(join(root, `step-${index + 1}`), command, build, frontend, { signal, report });
@@ -177,14 +181,14 @@ async function layoutDigestOr(image: string, build: ImageBuild) {
   }
 }
 
-function modelDirectory(build: ImageBuild): string {
-  if (!build.model.uri.startsWith('file://')) {
+function modelDirectory(uri: string): string {
+  if (!uri.startsWith('file://')) {
     throw new ThroughlineError('TL_MODEL_INVALID', 'The local builder cannot fetch this model', {
       expected: 'a model that the training left on this machine',
-      found: build.model.uri,
+      found: uri,
     });
   }
-  return fileURLToPath(build.model.uri);
+  return fileURLToPath(uri);
 }
 
 function exitOf(status: { attempts: readonly { exitCode?: number | undefined }[]; state: string }): string {

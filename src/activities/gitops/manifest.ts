@@ -65,6 +65,15 @@ export function findWorkload(text: string, file: string, container: string): Wor
   return first;
 }
 
+/** The workload that the container belongs to, as Kubernetes names it. */
+export function workloadOf(text: string, file: string, container: string): { kind: string; name: string } {
+  const value = parseManifest(text, file)[findWorkload(text, file, container).document] as {
+    kind?: unknown;
+    metadata?: { name?: unknown } | null;
+  };
+  return { kind: String(value.kind), name: String(value.metadata?.name ?? '') };
+}
+
 /** The manifest with the change made; every byte that need not change is kept. */
 export function editManifest(text: string, file: string, change: ManifestChange): string {
   const { document, container } = findWorkload(text, file, change.container);

@@ -47,6 +47,19 @@ export interface WriteOptions {
   readonly report: (doing: string) => void;
 }
 
+/** How a revision of the repository relates to a commit of ours (I5). */
+export type Revision =
+  /** Our commit itself. */
+  | 'ours'
+  /** A descendant in which our change stands. */
+  | 'kept'
+  /** From before our commit. */
+  | 'older'
+  /** A descendant in which somebody changed what was ours. */
+  | 'changed'
+  /** Not of this branch's history. */
+  | 'unknown';
+
 /** The port: where a release's change to the desired state goes. */
 export interface GitOpsRepository {
   /** Throws where the change could not be made now: an unknown branch, a missing manifest or container. */
@@ -58,6 +71,23 @@ export interface GitOpsRepository {
   write(change: GitOpsChange, options: WriteOptions): Promise<CommitSha>;
   /** The commit that {@link write} made, where it got through. Changes nothing. */
   find(change: GitOpsChange, options: WriteOptions): Promise<CommitSha | undefined>;
+  /** Judges a revision by git's own history. Throws TL_RELEASE_SUPERSEDED where a newer release replaced ours in it. */
+  relation(change: GitOpsChange, commit: CommitSha, revision: string, signal: AbortSignal): Promise<Revision>;
+  /** The manifest as it is at a commit. */
+  manifestAt(
+    change: Pick<GitOpsChange, 'repository' | 'manifest'>,
+    commit: CommitSha,
+    signal: AbortSignal,
+  ): Promise<string>;
+  /** Whether a directory of the branch is a Kustomize one. */
+  hasKustomization(
+    repository: string,
+    branch: string,
+    directory: string,
+    signal: AbortSignal,
+  ): Promise<boolean>;
+  /** The branch that the remote's HEAD names. */
+  defaultBranch(repository: string, signal: AbortSignal): Promise<string | undefined>;
 }
 
 /** The adapter for plain git remotes, over cached mirrors. */
@@ -107,6 +137,55 @@ export class GitGitOpsRepository implements GitOpsRepository {
     report(`looking for the commit in ${redact(change.repository)}`);
     const mirror = await Mirror.open(this.cache, change.repository);
     return ownCommit(mirror, await mirror.fetchBranch(change.branch, signal), change.message);
+  }
+
+  async relation(
+    change: GitOpsChange,
+    commit: CommitSha,
+    revision: string,
+    signal: AbortSignal,
+  ): Promise<Revision> {
+    if (revision === commit) return 'ours';
+    if (!/^[0-9a-f]{40}$/.test(revision)) return 'unknown';
+    const mirror = await Mirror.open(this.cache, change.repository);
+    await mirror.fetchBranch(change.branch, signal);
+    if (!(await mirror.has(revision, signal))) return 'unknown';
+    const found = parseCommitSha(revision);
+    if (await mirror.isAncestor(found, commit)) return 'older';
+    if (!(await mirror.isAncestor(commit, found))) return 'unknown';
+    const text = await readManifest(mirror, found, change.manifest).catch(() => '');
+    if (text !== '' && change.edit(text) === text) return 'kept';
+    await refuseIfSuperseded(mirror, found, change);
+    return 'changed';
+  }
+
+  async manifestAt(
+    change: Pick<GitOpsChange, 'repository' | 'manifest'>,
+    commit: CommitSha,
+    signal: AbortSignal,
+  ): Promise<string> {
+    const mirror = await Mirror.open(this.cache, change.repository);
+    await mirror.has(commit, signal);
+    return readManifest(mirror, commit, change.manifest);
+  }
+
+  async hasKustomization(
+    repository: string,
+    branch: string,
+    directory: string,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const mirror = await Mirror.open(this.cache, repository);
+    const files = mirror.files(await mirror.fetchBranch(branch, signal));
+    // As Kustomize looks for its file.
+    for (const name of ['kustomization.yaml', 'kustomization.yml', 'Kustomization']) {
+      if ((await files.kind(directory === '.' ? name : `${directory}/${name}`)) === 'file') return true;
+    }
+    return false;
+  }
+
+  async defaultBranch(repository: string, signal: AbortSignal): Promise<string | undefined> {
+    return (await Mirror.open(this.cache, repository)).defaultBranch(signal);
   }
 
   private async commitOn(

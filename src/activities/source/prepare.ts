@@ -2,7 +2,7 @@
 import { ThroughlineError } from '../../domain/errors.js';
 import type { ReleaseRequest } from '../../domain/release.js';
 import { Mirror, redact } from '../../git/index.js';
-import { loadPlan } from '../../plan/index.js';
+import { loadPlan, trainingContainer } from '../../plan/index.js';
 import type { PreparedRelease, WorkerSettings } from '../index.js';
 
 export async function prepareRelease(
@@ -28,5 +28,7 @@ export async function prepareRelease(
       },
     );
   }
-  return { commit, refType: type, ...loaded, parameters: { ...declared, ...request.parameters }, settings };
+  const trainerImage = trainingContainer(loaded.job).image;
+  const parameters = { ...declared, ...request.parameters };
+  return { commit, refType: type, ...loaded, trainerImage, parameters, settings };
 }

@@ -27,7 +27,7 @@ import {
 import { carrierEnvironment } from '../../telemetry/environment.js';
 import { digestDirectory } from './model-digest.js';
 import { MAX_RESULT_BYTES, parseResultFile, parseResultLog, type TrainingReport } from './result.js';
-import type { JobRunner, LogPage, RunOptions, TrainingJob } from './runner.js';
+import type { JobPlacement, JobRunner, LogPage, RunOptions, TrainingJob } from './runner.js';
 
 const RESULT_FILE = 'result.json';
 /** The model lies one level down, so that the directory above is the build context `model` with `/model` in it. */
@@ -48,7 +48,7 @@ export interface LocalRunnerOptions {
 export class LocalJobRunner implements JobRunner {
   constructor(private readonly options: LocalRunnerOptions) {}
 
-  async check(manifest: JobManifest): Promise<void> {
+  async check(manifest: JobManifest): Promise<JobPlacement> {
     const container = trainingContainer(manifest);
     const { spec } = manifest.spec.template;
     const unsupported: [boolean, string][] = [
@@ -79,6 +79,7 @@ export class LocalJobRunner implements JobRunner {
         hint: `Install ${program} (for Python: a virtual environment with the training's requirements) and start the worker with it on PATH, or use the kubernetes runtime.`,
       });
     }
+    return {};
   }
 
   async run(job: TrainingJob, { signal, report }: RunOptions): Promise<TrainedModel> {
@@ -101,6 +102,9 @@ export class LocalJobRunner implements JobRunner {
       progress.stop();
     }
   }
+
+  /** What a finished task left is this machine's own: nobody else removes it. */
+  async settle(): Promise<void> {}
 
   async stop(name: string, { signal, report }: RunOptions): Promise<void> {
     report(`stopping ${name}`);

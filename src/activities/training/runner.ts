@@ -1,18 +1,22 @@
 // The port of training: something that runs a Job to its end, once, whatever dies (I2).
 import type { CommitSha, ReleaseId } from '../../domain/ids.js';
-import type { TrainedModel } from '../../domain/release.js';
+import type { PodRecord, TrainedModel } from '../../domain/release.js';
 import type { TraceCarrier } from '../../domain/trace.js';
 import type { JobManifest } from '../../plan/index.js';
 
 /** Everything a Job is made of. Serializable: it comes out of the workflow's history. */
 export interface TrainingJob {
-  /** Derived from the release and its configuration: the same in every attempt (I2). */
+  /** Derived from the release and its configuration: the same in every attempt (I2). On Kubernetes NAMESPACE/NAME. */
   readonly name: string;
   readonly release: ReleaseId;
   readonly model: string;
   readonly repository: string;
   readonly commit: CommitSha;
   readonly manifest: JobManifest;
+  /** The training container's image, by digest; as the manifest says where there is none. */
+  readonly image?: string | undefined;
+  /** Repository that the model is pushed to where the program itself pushes none; on Kubernetes. */
+  readonly modelRepository?: string | undefined;
   /** The directory of the training program, from the root of the repository. */
   readonly context: string;
   readonly dataset: { readonly name: string; readonly version: string };
@@ -29,6 +33,18 @@ export interface RunOptions {
   readonly report: (doing: string) => void;
 }
 
+/** What the attempts of one activity tell each other, by heartbeat. */
+export interface Memory {
+  /** What the last attempt that remembered something remembered. */
+  readonly remembered: unknown;
+  readonly remember: (value: unknown) => void;
+}
+
+/** Where a Job will be, as far as the runtime decides it. */
+export interface JobPlacement {
+  readonly namespace?: string | undefined;
+}
+
 export interface LogPage {
   readonly text: string;
   /** Where the next page begins: opaque to callers, handed back to get it. */
@@ -39,11 +55,15 @@ export interface LogPage {
 
 export interface JobRunner {
   /** Throws where this runtime could not run the manifest. Touches nothing. */
-  check(manifest: JobManifest): Promise<void>;
+  check(manifest: JobManifest): Promise<JobPlacement>;
   /** Starts the Job or adopts it, also a finished one, and waits for its result. Aborting leaves it running. */
-  run(job: TrainingJob, options: RunOptions): Promise<TrainedModel>;
+  run(job: TrainingJob, options: RunOptions & Memory): Promise<TrainedModel>;
+  /** Lets go of a finished Job: its result is in history, and whoever wants to may remove it. */
+  settle(name: string, options: RunOptions): Promise<void>;
   /** Ends the Job, if there is one, so that it cannot start again; returns when nothing of it is left (I6). */
   stop(name: string, options: RunOptions): Promise<void>;
   /** A page of the Job's log, from a place that an earlier page gave; from the last page's worth where none is given. */
   log(name: string, from: string | undefined, bytes: number): Promise<LogPage>;
 }
+
+export type { PodRecord };

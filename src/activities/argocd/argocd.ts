@@ -1,0 +1,434 @@
+// The SyncWatcher of Argo CD, through its Application resources and the Kubernetes API alone: no Argo CD account is needed.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type ErrorCode, ThroughlineError } from '../../domain/errors.js';
+import { parseCommitSha } from '../../domain/ids.js';
+import type { SyncedDeployment } from '../../domain/release.js';
+import { ApiError, asProblem, type KubernetesApi, resourcePath } from '../../kubernetes/api.js';
+import type { Deployment, KubernetesObject, Pod } from '../../kubernetes/objects.js';
+import { SharedWatch } from '../../kubernetes/shared-watch.js';
+import type { Logger } from '../../telemetry/log.js';
+import { workloadOf } from '../gitops/manifest.js';
+import type { GitOpsRepository, Revision } from '../gitops/writer.js';
+import { patiently } from '../training/kubernetes/patience.js';
+import {
+  type Application,
+  ailing,
+  complaints,
+  covers,
+  heldBack,
+  revisionAt,
+  type SourceOf,
+  sourcesFor,
+} from './application.js';
+import { missingOf } from './rollout.js';
+import type { ExpectedDeployment, SyncOptions, SyncTarget, SyncWatcher } from './watcher.js';
+
+const API_VERSION = 'argoproj.io/v1alpha1';
+const REFRESH_ANNOTATION = 'argocd.argoproj.io/refresh';
+/** Argo CD is asked again where it has looked, and has not found our commit: git servers have replicas. Milliseconds. */
+const REFRESH_AGAIN_MS = 10_000;
+/** How often a wait looks though nothing was heard. Milliseconds. */
+const LOOK_MS = 3_000;
+/** While pods start, which is a matter of seconds and of another API. Milliseconds. */
+const ROLLOUT_LOOK_MS = 300;
+
+/** Workloads whose roll-out is judged here; others are Argo CD's to judge. */
+const WORKLOADS: Readonly<Record<string, string>> = {
+  Deployment: 'deployments',
+  StatefulSet: 'statefulsets',
+};
+
+/** What stands between a commit and its success. */
+interface Obstacle {
+  readonly code: ErrorCode;
+  readonly doing: string;
+  /** No waiting will help. */
+  readonly final?: boolean;
+}
+
+export class ArgoCdSyncWatcher implements SyncWatcher {
+  private readonly watches = new Map<string, SharedWatch<Application>>();
+
+  constructor(
+    private readonly api: KubernetesApi,
+    private readonly gitops: GitOpsRepository,
+    private readonly log: Logger,
+  ) {}
+
+  async check(target: SyncTarget, { signal, report }: SyncOptions): Promise<void> {
+    const { application: name, namespace } = target;
+    report(`looking at Application ${namespace}/${name}`);
+    let application: Application;
+    try {
+      application = await this.api.get<Application>(
+        resourcePath(API_VERSION, namespace, 'applications', name),
+        {},
+        signal,
+      );
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.code !== 404)
+        throw asProblem(error, `read Application ${namespace}/${name}`);
+      throw new ThroughlineError('TL_APPLICATION_NOT_FOUND', `There is no Application ${namespace}/${name}`, {
+        expected: 'the Application that deploys the manifest',
+        found: error.message,
+      });
+    }
+    await this.sourceOf(application, target, signal);
+  }
+
+  async wait(expected: ExpectedDeployment, { signal, report }: SyncOptions): Promise<SyncedDeployment> {
+    const { application: name, namespace, commit } = expected;
+    const watch = this.watchOf(namespace);
+    await patiently('watch Applications', () => watch.synced(signal), signal, report);
+    const relations = new Relations(this.gitops, expected, signal);
+    let refreshedAt = 0;
+    for (;;) {
+      const application = watch.of(name)[0];
+      const obstacle = application
+        ? await this.obstacle(application, expected, relations, signal)
+        : missingApplication(expected);
+      if (!obstacle && application) return this.deployed(application, expected, relations, signal);
+
+      if (application && relations.behind && Date.now() - refreshedAt > REFRESH_AGAIN_MS) {
+        await this.refresh(application, signal);
+        refreshedAt = Date.now();
+      }
+      const doing = obstacle?.doing ?? '';
+      report(watch.away ? `waiting for the Kubernetes API (${watch.away}); last seen: ${doing}` : doing);
+      if (obstacle?.final || Date.now() > Date.parse(expected.deadline)) {
+        throw new ThroughlineError(
+          obstacle?.code ?? 'TL_SYNC_TIMEOUT',
+          `${name} does not run ${commit.slice(0, 12)}`,
+          {
+            expected: `Application ${namespace}/${name} synced to ${commit.slice(0, 12)} and healthy, by ${expected.deadline}`,
+            found: doing,
+          },
+        );
+      }
+      const pause = relations.rollingOut ? ROLLOUT_LOOK_MS : LOOK_MS;
+      const version = application?.metadata.resourceVersion;
+      await changed(watch, name, version, pause, signal);
+    }
+  }
+
+  /** I5, step by step: what is missing; undefined where nothing is. */
+  private async obstacle(
+    application: Application,
+    expected: ExpectedDeployment,
+    relations: Relations,
+    signal: AbortSignal,
+  ): Promise<Obstacle | undefined> {
+    const { index } = await this.sourceOf(application, expected, signal);
+    const { sync, health, operationState } = application.status ?? {};
+    relations.behind = false;
+    relations.rollingOut = false;
+    const seen = revisionAt(index, sync?.revision, sync?.revisions);
+    const relation = seen === undefined ? 'older' : await relations.of(seen);
+    const said = complaints(application);
+    const because = said.length > 0 ? `: ${said.join('; ')}` : '';
+    if (relation === 'changed') {
+      return {
+        code: 'TL_SYNC_REVERTED',
+        final: true,
+        doing: `revision ${seen} no longer has the release’s change: somebody rolled it back or changed it by hand`,
+      };
+    }
+    if (relation !== 'ours' && relation !== 'kept') {
+      relations.behind = true;
+      return {
+        code: said.length > 0 ? 'TL_SYNC_FAILED' : 'TL_SYNC_TIMEOUT',
+        doing: `waiting for Argo CD to see the commit (it is at ${seen?.slice(0, 12) ?? 'none'})${because}`,
+      };
+    }
+    const synced = revisionAt(
+      index,
+      operationState?.syncResult?.revision,
+      operationState?.syncResult?.revisions,
+    );
+    const operation = synced === undefined ? 'older' : await relations.of(synced);
+    const ofOurs = operation === 'ours' || operation === 'kept';
+    if (ofOurs && operationState?.phase === 'Running')
+      return { code: 'TL_SYNC_TIMEOUT', doing: `Argo CD is syncing: ${operationState.message ?? ''}` };
+    if (ofOurs && operationState?.phase !== 'Succeeded') {
+      return {
+        code: 'TL_SYNC_FAILED',
+        doing: `Argo CD’s sync ${operationState?.phase?.toLowerCase() ?? 'failed'}${because}`,
+      };
+    }
+    if (!ofOurs || sync?.status !== 'Synced')
+      return this.unsynced(application, operation, synced, because, signal);
+    relations.rollingOut = true;
+    const missing = await this.rollout(application, expected, signal);
+    if (health?.status === 'Degraded' || health?.status === 'Missing') {
+      const details = [health.message, ...ailing(application), ...(missing ? [missing] : [])]
+        .filter(Boolean)
+        .join('; ');
+      return { code: 'TL_DEPLOYMENT_UNHEALTHY', doing: `Argo CD reports ${health.status}: ${details}` };
+    }
+    if (missing) return { code: 'TL_DEPLOYMENT_UNHEALTHY', doing: `rolling out: ${missing}` };
+    if (health?.status !== 'Healthy') {
+      return {
+        code: 'TL_DEPLOYMENT_UNHEALTHY',
+        doing: `waiting for Argo CD to report Healthy: ${[health?.status, ...ailing(application)].join('; ')}`,
+      };
+    }
+    return undefined;
+  }
+
+  /** Argo CD knows the commit and has not applied it, or has applied something else since. */
+  private async unsynced(
+    application: Application,
+    operation: Revision,
+    synced: string | undefined,
+    because: string,
+    signal: AbortSignal,
+  ): Promise<Obstacle> {
+    if (operation === 'ours' || operation === 'kept') {
+      return {
+        code: 'TL_SYNC_REVERTED',
+        doing: `what the cluster has is not what was synced: somebody changed it by hand${because}`,
+      };
+    }
+    const held = heldBack(application) ?? (await this.window(application, signal));
+    if (held) return { code: 'TL_SYNC_BLOCKED', doing: `Argo CD does not sync: ${held}${because}` };
+    const last = synced ? ` (last synced ${synced.slice(0, 12)})` : ' (never synced)';
+    return {
+      code: because ? 'TL_SYNC_FAILED' : 'TL_SYNC_TIMEOUT',
+      doing: `waiting for Argo CD to sync the commit${last}${because}`,
+    };
+  }
+
+  /** A sync window of the project, where one may hold the sync back. Argo CD does not say so in the Application. */
+  private async window(application: Application, signal: AbortSignal): Promise<string | undefined> {
+    const { namespace = '' } = application.metadata;
+    const project = application.spec.project ?? 'default';
+    try {
+      const { spec } = await this.api.get<{
+        spec?: { syncWindows?: { kind?: string; schedule?: string; duration?: string }[] };
+      }>(resourcePath(API_VERSION, namespace, 'appprojects', project), {}, signal);
+      const windows = spec?.syncWindows ?? [];
+      if (windows.length === 0) return undefined;
+      return `project ${project} has sync windows: ${windows.map(({ kind, schedule, duration }) => `${kind} at "${schedule}" for ${duration}`).join('; ')}`;
+    } catch {
+      return undefined; // it is only a hint
+    }
+  }
+
+  private async rollout(
+    application: Application,
+    expected: ExpectedDeployment,
+    signal: AbortSignal,
+  ): Promise<string | undefined> {
+    const found = await this.workload(application, expected, signal);
+    if (!found) return undefined;
+    const { workload, pods } = found;
+    return missingOf(workload, pods, {
+      container: expected.container,
+      traceparent: expected.traceparent,
+      imageDigest: expected.imageDigest,
+    });
+  }
+
+  /** The workload of the manifest, as the cluster has it, and its pods. */
+  private async workload(application: Application, expected: ExpectedDeployment, signal: AbortSignal) {
+    const named = workloadOf(
+      await this.gitops.manifestAt(expected, expected.commit, signal),
+      expected.manifest,
+      expected.container,
+    );
+    const plural = WORKLOADS[named.kind];
+    // Kustomize may put something before or behind a name.
+    const resource = (application.status?.resources ?? []).find(
+      ({ kind, name }) => kind === named.kind && name?.includes(named.name),
+    );
+    if (!plural || !resource?.name || !resource.namespace) return undefined;
+    const { namespace, name } = resource;
+    try {
+      const workload = await this.api.get<Deployment>(
+        resourcePath('apps/v1', namespace, plural, name),
+        {},
+        signal,
+      );
+      const labelSelector = Object.entries(workload.spec.selector.matchLabels ?? {})
+        .map(([label, value]) => `${label}=${value}`)
+        .join(',');
+      const { items } = await this.api.get<{ items: Pod[] }>(
+        resourcePath('v1', namespace, 'pods'),
+        { labelSelector },
+        signal,
+      );
+      return { workload, pods: items, kind: named.kind, namespace, name };
+    } catch (error) {
+      if (error instanceof ApiError && error.code === 404) return undefined;
+      throw asProblem(error, `read ${named.kind} ${namespace}/${name}`);
+    }
+  }
+
+  private async deployed(
+    application: Application,
+    expected: ExpectedDeployment,
+    relations: Relations,
+    signal: AbortSignal,
+  ): Promise<SyncedDeployment> {
+    const { index } = await this.sourceOf(application, expected, signal);
+    const { operationState } = application.status ?? {};
+    const found = await this.workload(application, expected, signal);
+    const revision = revisionAt(
+      index,
+      operationState?.syncResult?.revision,
+      operationState?.syncResult?.revisions,
+    );
+    const ours =
+      revision !== undefined && (await relations.of(revision)) !== 'older' ? revision : expected.commit;
+    return {
+      application: `${expected.namespace}/${expected.application}`,
+      revision: parseCommitSha(ours),
+      syncStartedAt: operationState?.startedAt,
+      syncEndedAt: operationState?.finishedAt,
+      workload: { kind: found?.kind ?? '', namespace: found?.namespace ?? '', name: found?.name ?? '' },
+      pods: (found?.pods ?? [])
+        .filter(({ metadata }) => !metadata.deletionTimestamp)
+        .map(({ metadata }) => metadata.name),
+      rolledOutAt: new Date().toISOString(),
+    };
+  }
+
+  /** The source that deploys the manifest. Throws TL_APPLICATION_MISMATCH. */
+  private async sourceOf(
+    application: Application,
+    target: SyncTarget,
+    signal: AbortSignal,
+  ): Promise<SourceOf> {
+    const { repository, branch, manifest } = target;
+    const where = `Application ${target.namespace}/${target.application}`;
+    const mismatch = (what: string, found: string) =>
+      new ThroughlineError('TL_APPLICATION_MISMATCH', `${where} does not watch ${what}`, {
+        expected: `a source with repository ${repository}, branch ${branch}, and a path that has ${manifest}`,
+        found,
+      });
+    const sources = sourcesFor(application, repository);
+    const all = [application.spec.source, ...(application.spec.sources ?? [])].filter(
+      (source) => source !== undefined,
+    );
+    if (sources.length === 0)
+      throw mismatch('the repository', all.map(({ repoURL }) => repoURL).join(', ') || 'no source');
+    const heads = sources.some(({ source }) => !source.targetRevision || source.targetRevision === 'HEAD');
+    const head = heads ? await this.gitops.defaultBranch(repository, signal) : undefined;
+    const branchOf = ({ source }: SourceOf) => {
+      const revision = source.targetRevision ?? 'HEAD';
+      return revision === 'HEAD' || revision === '' ? head : revision.replace(/^refs\/heads\//, '');
+    };
+    const onBranch = sources.filter((one) => branchOf(one) === branch);
+    if (onBranch.length === 0) {
+      throw mismatch(
+        'the branch',
+        sources
+          .map((one) => `${one.source.targetRevision ?? 'HEAD'}${head ? ` (HEAD is ${head})` : ''}`)
+          .join(', '),
+      );
+    }
+    const covering =
+      onBranch.find(({ source }) => covers(source, manifest)) ??
+      (await this.kustomized(onBranch, target, signal));
+    if (!covering)
+      throw mismatch('the manifest', onBranch.map(({ source }) => `path ${source.path ?? '.'}`).join(', '));
+    return covering;
+  }
+
+  /** A Kustomize overlay deploys files that lie elsewhere; which ones, only a build of it would say. */
+  private async kustomized(
+    sources: readonly SourceOf[],
+    { repository, branch }: SyncTarget,
+    signal: AbortSignal,
+  ): Promise<SourceOf | undefined> {
+    for (const one of sources) {
+      if (await this.gitops.hasKustomization(repository, branch, one.source.path ?? '.', signal)) return one;
+    }
+    return undefined;
+  }
+
+  private async refresh(application: Application, signal: AbortSignal): Promise<void> {
+    const { namespace = '', name } = application.metadata;
+    const path = resourcePath(API_VERSION, namespace, 'applications', name);
+    try {
+      await this.api.merge(path, { metadata: { annotations: { [REFRESH_ANNOTATION]: 'normal' } } }, signal);
+    } catch (error) {
+      const problem = asProblem(error, `refresh Application ${namespace}/${name}`);
+      // Without it Argo CD looks by itself, later.
+      if (problem instanceof ThroughlineError && problem.code === 'TL_KUBERNETES_DENIED') throw problem;
+      this.log.warn({ application: name, error: String(error) }, 'Argo CD was not asked to refresh');
+    }
+  }
+
+  private watchOf(namespace: string): SharedWatch<Application> {
+    const existing = this.watches.get(namespace);
+    if (existing) return existing;
+    const watch = new SharedWatch<Application>(
+      this.api,
+      {
+        path: resourcePath(API_VERSION, namespace, 'applications'),
+        keyOf: ({ metadata }: KubernetesObject) => metadata.name,
+      },
+      this.log,
+    );
+    this.watches.set(namespace, watch);
+    return watch;
+  }
+
+  stop(): void {
+    for (const watch of this.watches.values()) watch.stop();
+  }
+}
+
+/** What git says of revisions: asked once each, because it does not change. */
+class Relations {
+  /** Argo CD has not seen our commit yet: a refresh helps. */
+  behind = true;
+  /** Only pods are waited for. */
+  rollingOut = false;
+  private readonly known = new Map<string, Revision>();
+
+  constructor(
+    private readonly gitops: GitOpsRepository,
+    private readonly expected: ExpectedDeployment,
+    private readonly signal: AbortSignal,
+  ) {}
+
+  async of(revision: string): Promise<Revision> {
+    const known = this.known.get(revision);
+    if (known) return known;
+    const { change, commit } = this.expected;
+    const relation = await this.gitops.relation(change, commit, revision, this.signal);
+    if (relation !== 'unknown') this.known.set(revision, relation);
+    return relation;
+  }
+}
+
+function missingApplication({ namespace, application }: ExpectedDeployment): Obstacle {
+  return { code: 'TL_APPLICATION_NOT_FOUND', doing: `Application ${namespace}/${application} is not there` };
+}
+
+/** Until the object is another one than was looked at, or a while has passed. */
+async function changed(
+  watch: SharedWatch<Application>,
+  name: string,
+  version: string | undefined,
+  atMost: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const stopped = new AbortController();
+  const heard = new Promise<void>((resolve) => {
+    const unsubscribe = watch.subscribe(name, resolve);
+    stopped.signal.addEventListener('abort', unsubscribe, { once: true });
+    if (watch.of(name)[0]?.metadata.resourceVersion !== version) resolve();
+  });
+  try {
+    await Promise.race([
+      heard,
+      sleep(atMost, undefined, { signal: AbortSignal.any([signal, stopped.signal]) }),
+    ]);
+    signal.throwIfAborted();
+  } finally {
+    stopped.abort();
+  }
+}

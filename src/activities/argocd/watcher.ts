@@ -1,0 +1,36 @@
+// The port of synchronisation: something that makes the cluster run what the GitOps repository says, and is waited for.
+import type { CommitSha, Digest } from '../../domain/ids.js';
+import type { SyncedDeployment } from '../../domain/release.js';
+import type { GitOpsChange } from '../gitops/writer.js';
+
+export interface SyncTarget {
+  readonly application: string;
+  readonly namespace: string;
+  readonly repository: string;
+  readonly branch: string;
+  readonly manifest: string;
+  readonly container: string;
+}
+
+export interface ExpectedDeployment extends SyncTarget {
+  readonly change: GitOpsChange;
+  readonly commit: CommitSha;
+  /** What the pods' annotation must say. */
+  readonly traceparent: string;
+  readonly imageDigest: Digest;
+  /** ISO 8601: until when it is waited for. */
+  readonly deadline: string;
+}
+
+export interface SyncOptions {
+  readonly signal: AbortSignal;
+  /** Called with what is being waited for, in a person's words. */
+  readonly report: (doing: string) => void;
+}
+
+export interface SyncWatcher {
+  /** Throws where the target's commits would never be synced. Changes nothing. */
+  check(target: SyncTarget, options: SyncOptions): Promise<void>;
+  /** Waits until the cluster runs the change (I5). Throws what stands in its way at the deadline. */
+  wait(expected: ExpectedDeployment, options: SyncOptions): Promise<SyncedDeployment>;
+}

@@ -1,0 +1,72 @@
+// Logs of pods. Kubernetes gives them by time, not by place: a page's end is the time of its last line.
+import { type KubernetesApi, resourcePath } from '../../../kubernetes/api.js';
+import type { Pod } from '../../../kubernetes/objects.js';
+import type { LogPage } from '../runner.js';
+import { HANDOVER_CONTAINER, JOB_NAME_LABEL } from './manifest.js';
+
+const DEFAULT_CONTAINER = 'kubectl.kubernetes.io/default-container';
+
+/** The end of a container's log. */
+export async function tailOf(
+  api: KubernetesApi,
+  namespace: string,
+  pod: string,
+  container: string,
+  bytes: number,
+  signal?: AbortSignal,
+): Promise<string> {
+  // The API counts bytes from the beginning, lines from the end.
+  const path = `${resourcePath('v1', namespace, 'pods', pod)}/log`;
+  const text = await api.text(path, { container, tailLines: Math.ceil(bytes / 40) }, signal);
+  return text.slice(-bytes);
+}
+
+/** A page of the log of a Job's newest pod. `from` is POD/TIME of the last line of the page before. */
+export async function readPodLog(
+  api: KubernetesApi,
+  namespace: string,
+  job: string,
+  from: string | undefined,
+  bytes: number,
+): Promise<LogPage> {
+  const list = await api.get<{ items: Pod[] }>(resourcePath('v1', namespace, 'pods'), {
+    labelSelector: `${JOB_NAME_LABEL}=${job}`,
+  });
+  const pods = [...list.items].sort((a, b) =>
+    (a.metadata.creationTimestamp ?? '').localeCompare(b.metadata.creationTimestamp ?? ''),
+  );
+  const [wanted, after = ''] = (from ?? '').split('/');
+  const pod = pods.find(({ metadata }) => metadata.name === wanted) ?? pods.at(-1);
+  if (!pod) return { text: '', next: from ?? '', complete: false };
+  const container = containerOf(pod);
+  const started = pod.status?.containerStatuses?.some(
+    ({ name, state }) => name === container && !state?.waiting,
+  );
+  if (!started) return { text: '', next: from ?? '', complete: false };
+  const continues = wanted === pod.metadata.name && after !== '';
+  const text = await api.text(`${resourcePath('v1', namespace, 'pods', pod.metadata.name)}/log`, {
+    container,
+    timestamps: true,
+    ...(continues ? { sinceTime: after, limitBytes: bytes * 2 } : { tailLines: Math.ceil(bytes / 80) }),
+  });
+  const lines = text.split('\n').filter((line) => line !== '' && line.slice(0, line.indexOf(' ')) > after);
+  const ended = pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';
+  const last = lines.at(-1);
+  const later = pods[pods.indexOf(pod) + 1];
+  const exhausted = lines.length === 0;
+  return {
+    text: lines.map((line) => `${line.slice(line.indexOf(' ') + 1)}\n`).join(''),
+    next:
+      exhausted && ended && later
+        ? `${later.metadata.name}/`
+        : `${pod.metadata.name}/${last ? last.slice(0, last.indexOf(' ')) : after}`,
+    complete: ended && exhausted && !later,
+  };
+}
+
+function containerOf(pod: Pod): string {
+  const named = pod.metadata.annotations?.[DEFAULT_CONTAINER];
+  const containers = pod.spec?.containers ?? [];
+  const chosen = containers.find(({ name }) => name === named) ?? containers[0];
+  return chosen?.name ?? HANDOVER_CONTAINER;
+}

@@ -1,0 +1,92 @@
+// Which adapters stand behind the ports: this machine's, or a cluster's. The only place that knows both.
+import { join } from 'node:path';
+import { ArgoCdSyncWatcher } from '../activities/argocd/argocd.js';
+import type { SyncWatcher } from '../activities/argocd/watcher.js';
+import type { ImageBuilder } from '../activities/build/builder.js';
+import { BuildKitImageBuilder } from '../activities/build/buildkit.js';
+import { LocalImageBuilder } from '../activities/build/local.js';
+import type { GitOpsRepository } from '../activities/gitops/writer.js';
+import { OciProgramRegistry } from '../activities/registry/oci-program.js';
+import type { Registry } from '../activities/registry/registry.js';
+import { KubernetesJobRunner } from '../activities/training/kubernetes/runner.js';
+import { TrainingWatches } from '../activities/training/kubernetes/watches.js';
+import { LocalJobRunner } from '../activities/training/local.js';
+import type { JobRunner } from '../activities/training/runner.js';
+import { KubernetesApi } from '../kubernetes/api.js';
+import type { Logger } from '../telemetry/log.js';
+import type { WorkerConfig } from './config.js';
+
+export interface Runtime {
+  readonly adapters: {
+    readonly runner: JobRunner;
+    readonly builder: ImageBuilder;
+    readonly registry?: Registry;
+    readonly sync?: SyncWatcher;
+  };
+  close(): Promise<void>;
+}
+
+export function localRuntime(config: WorkerConfig): Runtime {
+  const { data, workloadTelemetry } = config;
+  return {
+    adapters: {
+      runner: new LocalJobRunner({ data, workloadTelemetry, backoffSeconds: config.jobBackoffSeconds }),
+      builder: new LocalImageBuilder({
+        data,
+        workloadTelemetry,
+        builder: config.builder,
+        output: config.imageOutput,
+        contexts: config.buildContexts,
+        storage: config.buildahStorage,
+        insecureRegistry: config.insecureRegistry,
+      }),
+    },
+    async close() {},
+  };
+}
+
+export async function kubernetesRuntime(
+  config: WorkerConfig,
+  gitops: GitOpsRepository,
+  log: Logger,
+): Promise<Runtime> {
+  const { kubernetes, workloadTelemetry } = config;
+  const api = await KubernetesApi.fromEnvironment();
+  const watches = new TrainingWatches(api, log);
+  const registry = new OciProgramRegistry(kubernetes.ociProgram);
+  const sync = new ArgoCdSyncWatcher(api, gitops, log);
+  const { ociImage, registrySecret, registryCertificates, handoverSeconds } = kubernetes;
+  return {
+    adapters: {
+      runner: new KubernetesJobRunner(api, watches, {
+        namespace: kubernetes.jobNamespace ?? api.namespace,
+        workloadTelemetry,
+        podStartSeconds: kubernetes.podStartSeconds,
+        handover: ociImage
+          ? {
+              image: ociImage,
+              secret: registrySecret,
+              certificates: registryCertificates,
+              seconds: handoverSeconds,
+            }
+          : undefined,
+      }),
+      builder: new BuildKitImageBuilder(registry, {
+        address: kubernetes.buildkit.address,
+        tls: kubernetes.buildkit.tls,
+        cacheInRegistry: kubernetes.buildkit.cacheInRegistry,
+        contexts: config.buildContexts,
+        insecureRegistry: config.insecureRegistry,
+        gitCache: join(config.data, 'git'),
+        workloadTelemetry,
+      }),
+      registry,
+      sync,
+    },
+    async close() {
+      watches.stop();
+      sync.stop();
+      await api.close();
+    },
+  };
+}
