@@ -80,7 +80,7 @@ export class Images {
   }
 }
 
-const PACKAGES = ['python3', 'python3-venv', 'git', 'runc', 'ca-certificates'];
+const PACKAGES = ['python3', 'python3-pip', 'python-is-python3', 'git', 'runc', 'ca-certificates'];
 
 /** A small Debian as an archive: what buildkitd and Python programs stand on. Made once. */
 export async function debianRoot(programs: Programs): Promise<string> {

@@ -27,8 +27,9 @@ program
   .command('up')
   .description('build what is missing, start what is not running')
   .option('--json', 'print on stdout where everything is')
-  .action(async ({ json }: { json?: boolean }) => {
-    const state = await up(layout());
+  .option('--examples', 'also make the base images of examples/digits')
+  .action(async ({ json, examples }: { json?: boolean; examples?: boolean }) => {
+    const state = await up(layout(), { examples: examples ?? false });
     if (json) process.stdout.write(`${JSON.stringify(state)}\n`);
     else describe(state);
   });

@@ -2,6 +2,7 @@
 // is built beside its place and moved there when it is whole: an interrupted build leaves nothing that is taken for one.
 import { createHash } from 'node:crypto';
 import {
+  chmodSync,
   cpSync,
   existsSync,
   mkdirSync,
@@ -132,6 +133,7 @@ export async function part(wanted: Part): Promise<string> {
         ).trim();
         for (const [from, to] of Object.entries(wanted.files.paths)) {
           cpSync(join(upstream, from), join(staging, to), { recursive: true });
+          if (to.endsWith('.sh')) chmodSync(join(staging, to), 0o755); // a Go module keeps no such bits
         }
       }
     });

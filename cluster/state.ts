@@ -1,6 +1,7 @@
 // What is known of a running cluster, for later commands and for whoever wants to use it.
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { BaseImages } from './base-images.js';
 import type { Built } from './components.js';
 import { GIT, type Layout, NAMESPACES, NODE, OCI_IMAGE, PORTS, REGISTRY } from './layout.js';
 import type { Machine } from './machine.js';
@@ -10,6 +11,7 @@ interface Known {
   readonly apiPort: number;
   readonly jaegerPort: number;
   readonly built: Built;
+  readonly baseImages: BaseImages;
 }
 
 /** Addresses that hold from this machine as well as from inside of the cluster are said to. */
@@ -44,6 +46,8 @@ function describe(layout: Layout, { apiPort, jaegerPort, built }: Known) {
     /** From this machine; inside it has the port 16686. */
     jaeger: { query: `http://127.0.0.1:${jaegerPort}`, queryInside: `http://127.0.0.1:${PORTS.jaegerQuery}` },
     logs: layout.logs,
+    /** This very description. */
+    file: layout.state,
   };
 }
 

@@ -5,16 +5,23 @@ import { mkdirSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { addOns } from './addons.js';
+import { baseImages } from './base-images.js';
 import { argocdComponents, type Built, type Component, components } from './components.js';
 import { certificateCredentials, writeClients, writeCredentials, writeKubeconfig } from './configuration.js';
 import { debianPrograms, type Programs } from './debian.js';
+import { Images } from './images.js';
 import { GIT, type Layout, NAMESPACES, NODE, PORTS } from './layout.js';
 import { boot, Inside, isAlive, makeControlGroups } from './machine.js';
 import { ARGOCD, announce, BUILDKIT, JAEGER, KUBERNETES, OCI, part, TOOLS } from './parts.js';
 import { ClusterError, Hopeless, run, say, step, until } from './shell.js';
 import { type ClusterState, readState, writeState } from './state.js';
 
-export async function up(layout: Layout): Promise<ClusterState> {
+export interface UpOptions {
+  /** Also the base images of examples/digits. */
+  readonly examples?: boolean;
+}
+
+export async function up(layout: Layout, { examples }: UpOptions = {}): Promise<ClusterState> {
   if (process.getuid?.() !== 0) {
     throw new ClusterError('The local cluster makes namespaces, mounts and containers: run this as root.');
   }
@@ -31,7 +38,7 @@ export async function up(layout: Layout): Promise<ClusterState> {
   const machine =
     running?.machine ?? (await step('starting the cluster’s machine', () => boot(layout, tools, programs)));
   makeControlGroups(layout);
-  const state = writeState(layout, { machine, apiPort, jaegerPort, built });
+  writeState(layout, { machine, apiPort, jaegerPort, built, baseImages: before?.baseImages ?? {} });
   const inside = new Inside(machine, layout, tools, programs);
   await inside
     .forward('forward', {
@@ -43,6 +50,9 @@ export async function up(layout: Layout): Promise<ClusterState> {
     });
   for (const stage of components(layout, built, programs, inside, apiPort)) await start(stage, inside);
   await addOns(layout, built, programs, inside, () => start(argocdComponents(layout, built, inside), inside));
+  const images = new Images(layout, built, programs, inside);
+  const bases = examples ? await baseImages(images, programs) : (before?.baseImages ?? {});
+  const state = writeState(layout, { machine, apiPort, jaegerPort, built, baseImages: bases });
   say(`  ✔ up in ${((Date.now() - begun) / 1000).toFixed(0)} s`);
   return state;
 }

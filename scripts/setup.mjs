@@ -130,7 +130,7 @@ async function systemPackages(packages, why, install) {
 }
 
 /** git, which everything reads repositories with. */
-async function git(install) {
+export async function git(install) {
   if (!(await answers('git', '--version'))) await systemPackages(['git'], 'git is not installed.', install);
 }
 

@@ -1,32 +1,38 @@
-// The whole main job on this machine, for real: a commit becomes a served model, and a prediction is followed back to it.
+// The whole main job, on this machine or on the local cluster, for real: a commit becomes a served model, and a prediction is followed back to it.
 import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { describeStage, metricsText } from '../cli/describe.js';
 import { EXIT, exitCodeOf, printError, printJson, say } from '../cli/output.js';
-import { type OtlpReceiver, type ReceivedSpan, startOtlpReceiver } from '../dev/otlp-receiver.js';
-import { freePort } from '../dev/ports.js';
 import { formatProblem } from '../domain/errors.js';
 import type { ReleaseRecord } from '../domain/release.js';
 import type { PresentedRelease } from '../gateway/present.js';
 import { formatDuration } from '../plan/index.js';
+import { clusterWorld, readClusterState } from './cluster-world.js';
+import { localWorld } from './local-world.js';
 import { RestartingWorker, type StartedDev, startDevProcess } from './processes.js';
-import { commitCount, type DemoRepositories, fileAt, makeRepositories } from './repositories.js';
-import { type ServedDeployment, serveDeployment } from './serve.js';
+import { commitCount, type DemoRepositories } from './repositories.js';
+import type { SeenSpan, Served, World } from './world.js';
 
 const run = promisify(execFile);
 const PREDICTIONS = 100;
+const TRAINING = fileURLToPath(new URL('../../examples/digits/training/', import.meta.url));
 
 interface DemoOptions {
   readonly json?: boolean;
   readonly accuracy?: number;
   readonly keep?: boolean;
   readonly killWorker?: boolean;
+  /** The state file of the local cluster; scripts/demo.mjs makes it of `--cluster`. */
+  readonly clusterState?: string;
+  /** Ports of gateway, Temporal and its UI that are reached from outside of the cluster's network. */
+  readonly ports?: readonly number[];
 }
 
 /** The line that `--json` prints. */
@@ -44,6 +50,8 @@ interface DemoResult {
   readonly gitopsCommit: string | null;
   readonly predictions: { readonly sent: number; readonly right: number };
   readonly prediction: Prediction | null;
+  /** With --cluster: job, pods, application. */
+  readonly [further: string]: unknown;
 }
 
 interface Prediction {
@@ -87,31 +95,16 @@ async function steps(
   undo: (() => unknown)[],
   begun: number,
 ): Promise<number> {
-  const collector = await startOtlpReceiver();
-  undo.push(() => collector.stop());
-
+  const data = join(directory, 'data');
   heading('a model repository and a GitOps remote, out of examples/digits');
-  const repositories = await makeRepositories(directory, {
-    accuracy: options.accuracy,
-    collector: collector.endpoint,
-  });
+  const world = await makeWorld(options, directory, data, undo);
+  const { repositories } = world;
   say(`  ${repositories.modelUrl}\n  ${repositories.gitopsUrl}`);
 
   heading('throughline dev: Temporal, the gateway and a worker');
-  const data = join(directory, 'data');
-  const env = demoEnvironment(data, collector.endpoint);
+  const env = demoEnvironment(data, world.env);
   const dev = await startDevProcess(
-    [
-      '--data',
-      data,
-      '--port',
-      '0',
-      '--temporal-port',
-      '0',
-      '--ui-port',
-      '0',
-      ...(options.killWorker ? ['--no-worker'] : []),
-    ],
+    ['--data', data, ...world.arguments, ...(options.killWorker ? ['--no-worker'] : [])],
     env,
     join(directory, 'dev.log'),
     say,
@@ -128,25 +121,32 @@ async function steps(
 
   heading('a trigger, as a Spinnaker webhook stage sends it');
   const record = await releaseAndWatch(dev, repositories, worker);
-  const result = describeResult(record);
+  const result = { ...describeResult(record), ...world.facts(record) };
   if (record.status !== 'SUCCEEDED') {
-    if (options.keep) say(describeKept(dev, undefined, directory, data));
+    if (options.keep) say(describeKept(dev, undefined, world, data));
     return await explainEnd(record, result, repositories, options);
   }
 
   heading('the inference service, as the committed Deployment says');
-  const served = await serve(record, repositories, directory, data);
+  const served = await world.serve(record);
   undo.push(() => served.stop());
-  say(`  ${served.digest}\n  ${served.url}/predict`);
+  say(`  ${served.description}\n${served.urls.map((url) => `  ${url}/predict`).join('\n')}`);
 
   heading(`${PREDICTIONS} digits that the model has never seen`);
-  const digits = await heldOutDigits(repositories);
+  const digits = await heldOutDigits(TRAINING);
   const { right, prediction } = await predictAll(served, digits);
   say(`  ${right} of ${digits.length} right`);
 
   heading('one prediction, followed back');
-  const span = await predictionSpan(collector, prediction);
-  const spans = await traceSpans(collector, record.traceId);
+  const span = await waitFor(
+    async () => (await world.trace(prediction)).find(({ links }) => links.length > 0),
+    'the prediction’s span',
+  );
+  await waitFor(
+    async () => (await world.trace(record.traceId)).find(({ name }) => name.startsWith('RUN ')),
+    'the release’s span',
+  );
+  const spans = await world.trace(record.traceId);
   const link = span.links[0];
   const final: DemoResult = {
     ...result,
@@ -158,7 +158,7 @@ async function steps(
       modelId: String(span.attributes['ml.model.id']),
     },
   };
-  say(chain(record, span, spans, dev));
+  say(chain(record, span, spans, dev, world));
   const linked = link?.traceId === record.traceId && link?.spanId === record.traceparent.split('-')[2];
   const failures = [
     ...(linked ? [] : ['the prediction does not link to the release']),
@@ -166,12 +166,24 @@ async function steps(
   ];
   for (const failure of failures) say(`✘ ${failure}`);
   say(`\ndone in ${formatDuration((Date.now() - begun) / 1000)}`);
-  if (options.keep) say(describeKept(dev, served, directory, data));
+  if (options.keep) say(describeKept(dev, served, world, data));
   if (options.json) printJson(final);
   return failures.length > 0 ? EXIT.failed : EXIT.ok;
 }
 
-function demoEnvironment(data: string, collector: string): NodeJS.ProcessEnv {
+async function makeWorld(
+  { accuracy, clusterState, ports }: DemoOptions,
+  directory: string,
+  data: string,
+  undo: (() => unknown)[],
+): Promise<World> {
+  if (clusterState === undefined) return localWorld(directory, data, accuracy, undo);
+  const [gateway = 0, temporal = 0, ui = 0] = ports ?? [];
+  const state = await readClusterState(clusterState);
+  return clusterWorld({ state, accuracy, ports: { gateway, temporal, ui }, undo });
+}
+
+function demoEnvironment(data: string, world: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   // The demo is a world of its own: a Temporal, a collector or a data directory of the user's is left alone.
   const own = Object.entries(process.env).filter(
     ([name]) => !/^(?:TEMPORAL_|OTEL_|TRACEPARENT$|TRACESTATE$|BAGGAGE$)/.test(name),
@@ -179,10 +191,8 @@ function demoEnvironment(data: string, collector: string): NodeJS.ProcessEnv {
   return {
     ...Object.fromEntries(own),
     THROUGHLINE_DATA: data,
-    THROUGHLINE_IMAGE_OUTPUT: 'layout',
     THROUGHLINE_HEARTBEAT_TIMEOUT: '3',
-    OTEL_EXPORTER_OTLP_ENDPOINT: collector,
-    OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc',
+    ...world,
   };
 }
 
@@ -271,41 +281,22 @@ async function explainEnd(
   return exitCodeOf(record.status) || EXIT.failed;
 }
 
-async function serve(
-  record: ReleaseRecord,
-  { gitops }: DemoRepositories,
-  directory: string,
-  data: string,
-): Promise<ServedDeployment> {
-  const [deployment] = record.deployments;
-  if (!deployment) throw new Error('the release has no deployment');
-  const service = join(directory, 'service');
-  await mkdir(service, { recursive: true });
-  return serveDeployment({
-    manifest: await fileAt(gitops, deployment.commit, deployment.manifest),
-    container: 'inference',
-    images: join(data, 'images'),
-    directory: service,
-    port: await freePort(0),
-  });
-}
-
-async function heldOutDigits({ model }: DemoRepositories): Promise<Digit[]> {
+async function heldOutDigits(directory: string): Promise<Digit[]> {
   const { stdout } = await run('python', ['holdout.py', '--count', String(PREDICTIONS)], {
-    cwd: join(model, 'training'),
+    cwd: directory,
     maxBuffer: 16 * 1024 * 1024,
   });
   return JSON.parse(stdout) as Digit[];
 }
 
 async function predictAll(
-  served: ServedDeployment,
+  { urls }: Served,
   digits: readonly Digit[],
 ): Promise<{ right: number; prediction: string }> {
   let right = 0;
   let prediction = '';
-  for (const { image_data, label } of digits) {
-    const response = await fetch(`${served.url}/predict`, {
+  for (const [index, { image_data, label }] of digits.entries()) {
+    const response = await fetch(`${urls[index % urls.length]}/predict`, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify({ image_data }),
@@ -317,21 +308,10 @@ async function predictAll(
   return { right, prediction };
 }
 
-/** The span of one prediction, as the service sent it. */
-async function predictionSpan(collector: OtlpReceiver, traceId: string): Promise<ReceivedSpan> {
-  return waitFor(() => collector.spans.find((span) => span.traceId === traceId), 'the prediction’s span');
-}
-
-async function traceSpans(collector: OtlpReceiver, traceId: string): Promise<readonly ReceivedSpan[]> {
-  const ofTrace = () => collector.spans.filter((span) => span.traceId === traceId);
-  await waitFor(() => ofTrace().find((span) => span.name.startsWith('RUN ')), 'the release’s span');
-  return ofTrace();
-}
-
-async function waitFor<T>(look: () => T | undefined, what: string): Promise<T> {
+async function waitFor<T>(look: () => Promise<T | undefined>, what: string): Promise<T> {
   const deadline = Date.now() + 30_000;
   for (;;) {
-    const found = look();
+    const found = await look();
     if (found !== undefined) return found;
     if (Date.now() > deadline) throw new Error(`${what} did not arrive`);
     await sleep(100);
@@ -339,15 +319,16 @@ async function waitFor<T>(look: () => T | undefined, what: string): Promise<T> {
 }
 
 function chain(
-  record: ReleaseRecord,
-  span: ReceivedSpan,
-  spans: readonly ReceivedSpan[],
+  record: PresentedRelease,
+  span: SeenSpan,
+  spans: readonly SeenSpan[],
   dev: StartedDev,
+  world: World,
 ): string {
   const link = span.links[0];
   const training = spans.find(({ name }) => name === 'keras-training-run');
-  const epochs = training?.events.length ?? 0;
-  const rows: [string, string][] = [
+  const epochs = training?.events ?? 0;
+  const rows: (readonly [string, string])[] = [
     [
       'prediction',
       `trace ${span.traceId}: class ${span.attributes['ml.prediction.class']}, model ${span.attributes['ml.model.id']}`,
@@ -360,29 +341,26 @@ function chain(
     ['model', `${record.training?.id} ${record.training?.digest}`],
     ['image', `${record.image?.digest}`],
     ['GitOps commit', `${record.deployments[0]?.commit}`],
+    ...world.chain(record),
     ['trace', `${spans.length} spans from ${[...new Set(spans.map(({ service }) => service))].join(', ')}`],
     ['look into it', `${dev.ui}/namespaces/default/workflows/${record.release}`],
   ];
   return rows.map(([name, value]) => `  ${name.padEnd(14)} ${value}`).join('\n');
 }
 
-function describeKept(
-  dev: StartedDev,
-  served: ServedDeployment | undefined,
-  directory: string,
-  data: string,
-): string {
-  const processes = [dev.pid, ...(served ? [served.pid] : [])].join(' ');
+function describeKept(dev: StartedDev, served: Served | undefined, world: World, data: string): string {
+  const { lines, end } = world.kept();
+  const processes = [dev.pid, ...(served?.pids ?? [])].join(' ');
   return [
     '',
     'still running:',
     `  gateway      ${dev.gateway}/v1/releases`,
     `  Temporal     temporal workflow list --address ${dev.temporal} --query 'ModelName = "digits"'`,
     `  UI           ${dev.ui}`,
-    ...(served ? [`  predictions  ${served.url}/predict`] : []),
+    ...(served?.urls ?? []).map((url) => `  predictions  ${url}/predict`),
     `  releases     node bin/throughline.js list --data ${data}`,
-    `  files        ${directory}`,
-    `to end it:     kill ${processes}; rm -r ${directory}`,
+    ...lines.map((line) => `  ${line}`),
+    `to end it:     ${[`kill ${processes}`, ...end].join('; ')}`,
   ].join('\n');
 }
 
@@ -396,12 +374,19 @@ function accuracy(text: string): number {
   return value;
 }
 
+function portList(text: string, before: readonly number[] = []): number[] {
+  return [...before, ...text.split(',').map(Number)];
+}
+
 const program = new Command('npm run demo --')
-  .description('Release the digits example on this machine, from commit to served prediction.')
+  .description('Release the digits example, from commit to served prediction.')
   .option('--json', 'end with one line of JSON on standard output')
   .option('--accuracy <number>', 'the gate of the plan', accuracy)
   .option('--keep', 'leave everything running, and say where to look')
   .option('--kill-worker', 'kill the worker in the middle of training and of the build')
+  .option('--cluster', 'on the local cluster: real Kubernetes Jobs, BuildKit and Argo CD (npm run cluster)')
+  .addOption(new Option('--cluster-state <file>', 'set by npm run demo').hideHelp())
+  .addOption(new Option('--ports <ports...>', 'set by npm run demo').argParser(portList).hideHelp())
   .option('--no-install', 'install no system package; name what is missing instead');
 
 program.parse();

@@ -9,42 +9,69 @@ const run = promisify(execFile);
 const EXAMPLE = fileURLToPath(new URL('../../examples/digits/', import.meta.url));
 
 export interface DemoRepositories {
+  /** Directories of this machine. */
   readonly model: string;
   readonly gitops: string;
+  /** As the release and Argo CD reach them. */
   readonly modelUrl: string;
   readonly gitopsUrl: string;
 }
 
+export interface RepositoryOptions {
+  readonly accuracy: number | undefined;
+  /** The collector that the inference service sends to. */
+  readonly collector: string;
+  /** Registry and path that images are named by. */
+  readonly registry: string;
+  /** Where the repositories are served from: URL of a name; as files where absent. */
+  readonly urlOf?: (name: string) => string;
+}
+
+/** The two repositories below a directory: `digits.git` and `gitops.git`. */
 export async function makeRepositories(
   directory: string,
-  options: { accuracy: number | undefined; collector: string },
+  options: RepositoryOptions,
 ): Promise<DemoRepositories> {
-  const model = join(directory, 'digits');
-  const work = join(directory, 'gitops-work');
-  const gitops = join(directory, 'gitops.git');
-  const gitopsUrl = `file://${gitops}`;
-  await cp(EXAMPLE, model, {
-    recursive: true,
-    filter: (path) => !/(?:__pycache__|\.pytest_cache)$/.test(path),
+  const urlOf = options.urlOf ?? ((name) => `file://${join(directory, name)}`);
+  const [modelUrl, gitopsUrl] = [urlOf('digits.git'), urlOf('gitops.git')];
+  const own = (text: string) => text.replaceAll('registry.example', options.registry);
+  const model = await bare(directory, 'digits.git', 'Classify digits', async (work) => {
+    await cp(EXAMPLE, work, {
+      recursive: true,
+      filter: (path) => !/(?:__pycache__|\.pytest_cache)$/.test(path),
+    });
+    await rm(join(work, 'gitops'), { recursive: true });
+    await edit(join(work, 'training', 'job.yaml'), own);
+    await edit(join(work, 'throughline.yaml'), (text) =>
+      own(text)
+        .replace('https://git.example/ml/gitops.git', gitopsUrl)
+        .replace('atLeast: 0.95', `atLeast: ${options.accuracy ?? 0.95}`),
+    );
   });
-  await rm(join(model, 'gitops'), { recursive: true });
-  await edit(join(model, 'throughline.yaml'), (text) =>
-    text
-      .replace('https://git.example/ml/gitops.git', gitopsUrl)
-      .replace('atLeast: 0.95', `atLeast: ${options.accuracy ?? 0.95}`),
-  );
-  await commitAll(model, 'Classify digits');
+  const gitops = await bare(directory, 'gitops.git', 'Describe the digits service', async (work) => {
+    await cp(join(EXAMPLE, 'gitops'), work, { recursive: true });
+    // The example names its cluster's collector; here it is the demo's own.
+    await edit(join(work, 'k8s', 'deployment.yaml'), (text) =>
+      own(text).replace('http://otel-collector.observability:4317', options.collector),
+    );
+  });
+  return { model, gitops, modelUrl, gitopsUrl };
+}
 
+async function bare(
+  directory: string,
+  name: string,
+  message: string,
+  fill: (work: string) => Promise<void>,
+): Promise<string> {
+  const target = join(directory, name);
+  const work = `${target}.work`;
   await mkdir(work, { recursive: true });
-  await cp(join(EXAMPLE, 'gitops'), work, { recursive: true });
-  // The example names its cluster's collector; here it is the demo's own.
-  await edit(join(work, 'k8s', 'deployment.yaml'), (text) =>
-    text.replace('http://otel-collector.observability:4317', options.collector),
-  );
-  await commitAll(work, 'Describe the digits service');
-  await git(directory, 'clone', '--quiet', '--bare', work, gitops);
+  await fill(work);
+  await commitAll(work, message);
+  await git(directory, 'clone', '--quiet', '--bare', work, target);
   await rm(work, { recursive: true });
-  return { model, gitops, modelUrl: `file://${model}`, gitopsUrl };
+  return target;
 }
 
 /** Text of a file at a commit of a repository. */

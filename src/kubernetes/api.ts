@@ -37,7 +37,8 @@ export class KubernetesApi {
     // Few connections for many releases; further requests wait for one.
     this.requests = tls && new Agent({ connect: tls, connections: 8 });
     // All watches share one connection, as streams of HTTP/2.
-    this.watches = tls && new Agent({ connect: tls, connections: 1, allowH2: true, bodyTimeout: 0 });
+    this.watches =
+      tls && new Agent({ connect: tls, connections: 1, allowH2: true, pipelining: 100, bodyTimeout: 0 });
   }
 
   /** From KUBECONFIG, ~/.kube/config, or the service account of the pod. Throws TL_CONFIG_INVALID. */

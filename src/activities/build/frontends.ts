@@ -74,7 +74,9 @@ export function buildkitArguments(
     csv(`name=${build.image}:${build.tag}`),
     ...(options.insecureRegistry && options.output === 'registry' ? ['registry.insecure=true'] : []),
     'oci-mediatypes=true',
-    'rewrite-timestamp=true',
+    // The same model makes the same image. A trainer's layers stay as they were built instead: they are large, and nodes
+    // that have them need not pull them again for every release.
+    ...(build.model ? ['rewrite-timestamp=true'] : []),
     ...Object.entries(build.annotations).map(([name, value]) => csv(`annotation.${name}=${value}`)),
   ];
   const kept = csv(`ref=${cache}`);

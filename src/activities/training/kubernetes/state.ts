@@ -38,6 +38,9 @@ function waitingFor(job: Job, pods: readonly Pod[]): JobState {
     counted.filter((pod) => pod.status?.phase === 'Pending' || pod.status?.phase === 'Running'),
   );
   const before = history(job, pods);
+  if (!current && pods.some(({ status }) => status?.phase === 'Succeeded')) {
+    return { state: 'waiting', doing: 'waiting for the Job controller to count its pod' };
+  }
   if (!current) {
     const since = job.status?.startTime ?? job.metadata.creationTimestamp;
     return { state: 'waiting', doing: `${before}waiting for a pod to be created`, stuckSince: since };
