@@ -206,6 +206,12 @@ function buildkitSecrets(layout: Layout): Manifest[] {
   return [
     {
       apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: { name: 'buildkitd-telemetry' },
+      data: { OTEL_EXPORTER_OTLP_ENDPOINT: `http://${NODE.address}:${PORTS.otlpGrpc}`, OTEL_SERVICE_NAME: 'buildkitd' },
+    },
+    {
+      apiVersion: 'v1',
       kind: 'Secret',
       type: 'kubernetes.io/tls',
       metadata: { name: 'buildkitd-tls' },

@@ -62,6 +62,7 @@ await main(async () => {
       [
         'node_modules/vitest/vitest.mjs',
         'run',
+        ...['unit', 'integration', 'chaos'].map((project) => `--project=${project}`),
         '--reporter=default',
         '--reporter=json',
         `--outputFile.json=${report}`,

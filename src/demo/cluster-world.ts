@@ -26,6 +26,8 @@ const stateSchema = z.object({
   otlp: z.object({ grpc: z.string() }),
   jaeger: z.object({ query: z.string(), queryInside: z.string() }),
   baseImages: z.record(z.string(), z.string()),
+  logs: z.string(),
+  file: z.string(),
 });
 
 export type ClusterState = z.infer<typeof stateSchema>;

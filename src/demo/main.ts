@@ -238,7 +238,9 @@ async function releaseAndWatch(
     if (progress !== doing && !/: starting$|^plan/.test(progress)) say(`    ${progress}`);
     doing = progress;
     const middle =
-      stage?.name === 'train' ? /training, process/.test(record.progress) : stage?.name === 'build';
+      stage?.name === 'train'
+        ? /training(?:, process| in pod)/.test(record.progress)
+        : stage?.name === 'build';
     if (worker && stage && middle && !killed.has(stage.name)) {
       killed.add(stage.name);
       say(`  ✂ killing the worker in the middle of ${stage.name} (SIGKILL)`);

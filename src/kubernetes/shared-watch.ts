@@ -1,8 +1,6 @@
 // One list-and-watch for any number of waiters (Kubernetes documentation, "Efficient detection of changes"): the list
 // gives a version, the watch goes on from there; bookmarks keep the version fresh, so that a broken connection costs
 // nothing but the changes since; 410 Gone means that they are forgotten, and the list is read again.
-import { createInterface } from 'node:readline';
-import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../domain/errors.js';
 import type { Logger } from '../telemetry/log.js';
@@ -13,7 +11,7 @@ import type { KubernetesObject } from './objects.js';
 const WATCH_SECONDS = 290;
 /** Bookmarks come about once a minute: so long a silence is a dead connection. Milliseconds. */
 const SILENCE_MS = 150_000;
-const BACKOFF_MS = { first: 200, most: 10_000 } as const;
+const BACKOFF_MS = { first: 200, most: 5_000 } as const;
 
 export interface SharedWatchOptions {
   /** Of the collection: see resourcePath. */
@@ -139,7 +137,7 @@ export class SharedWatch<T extends KubernetesObject> {
         signal,
       );
       if (!response.body) return;
-      for await (const line of createInterface({ input: Readable.fromWeb(response.body, { signal }) })) {
+      for await (const line of linesOf(response.body)) {
         silence.refresh();
         at(this.take(JSON.parse(line) as WatchEvent<T>));
       }
@@ -188,6 +186,17 @@ export class SharedWatch<T extends KubernetesObject> {
 
   private notify(key: string): void {
     for (const listener of [...(this.listeners.get(key) ?? [])]) listener();
+  }
+}
+
+/** The lines of a body, as they come. (node:readline throws where nobody can catch it when its input is aborted.) */
+async function* linesOf(body: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
+  const decoder = new TextDecoder();
+  let rest = '';
+  for await (const chunk of body) {
+    const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n');
+    rest = lines.pop() ?? '';
+    for (const line of lines) if (line !== '') yield line;
   }
 }
 

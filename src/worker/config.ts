@@ -64,7 +64,7 @@ const schema = z.object({
   THROUGHLINE_POD_START_TIMEOUT: z.coerce.number().min(1).max(86_400).default(600),
   THROUGHLINE_OCI_PROGRAM: z.string().min(1).default('throughline-oci'),
   THROUGHLINE_OCI_IMAGE: z.string().min(1).optional(),
-  THROUGHLINE_HANDOVER_TIMEOUT: z.coerce.number().min(1).max(86_400).default(300),
+  THROUGHLINE_HANDOVER_TIMEOUT: z.coerce.number().min(1).max(86_400).default(60),
   THROUGHLINE_REGISTRY_SECRET: z.string().min(1).optional(),
   THROUGHLINE_REGISTRY_CA: z.string().min(1).optional(),
   THROUGHLINE_BUILDKIT_ADDRESS: z.string().min(1).optional(),

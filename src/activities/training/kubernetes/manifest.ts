@@ -90,7 +90,6 @@ export function kubernetesJob(job: TrainingJob, options: ManifestOptions): Json 
       annotations: {
         ...metadata?.annotations,
         [CONFIGURATION_ANNOTATION]: configurationOf(job),
-        [GRACE_ANNOTATION]: String(template.spec.terminationGracePeriodSeconds ?? DEFAULT_GRACE_SECONDS),
         'throughline.dev/commit': job.commit,
         'throughline.dev/traceparent': job.trace.traceparent,
       },
@@ -110,6 +109,10 @@ export function kubernetesJob(job: TrainingJob, options: ManifestOptions): Json 
         metadata: {
           ...podMetadata,
           labels: { ...podMetadata.labels, ...labels },
+          annotations: {
+            ...podMetadata.annotations,
+            [GRACE_ANNOTATION]: String(template.spec.terminationGracePeriodSeconds ?? DEFAULT_GRACE_SECONDS),
+          },
           finalizers: [...(podMetadata.finalizers ?? []), RESULT_FINALIZER],
         },
         spec: podSpec(job, options),

@@ -241,11 +241,12 @@ export class KubernetesJobRunner implements JobRunner {
       async () => {
         // Asked for, not looked up: an attempt may have made it a moment ago.
         const object = await this.api.get<Job>(path, {}, signal).catch(unlessMissing);
+        if (object && object.metadata.labels?.[RELEASE_LABEL] !== releaseOf(name)) return; // not ours to stop
         if (object && stateOf(object, []).state === 'waiting') {
-          await this.api.delete(path, { propagationPolicy: 'Foreground' }, signal).catch(unlessMissing);
-          for (const pod of watch.pods.of(name)) await this.end(pod, object, signal);
+          // Without its pods, which are ended below: whoever deletes a pod first decides how long it is given.
+          await this.api.delete(path, { propagationPolicy: 'Orphan' }, signal).catch(unlessMissing);
         }
-        for (const pod of watch.pods.of(name)) await this.release('v1', 'pods', pod, signal);
+        await this.endPods(watch, name, signal);
         if (object) await this.release('batch/v1', 'jobs', object, signal);
       },
       signal,
@@ -254,10 +255,19 @@ export class KubernetesJobRunner implements JobRunner {
     await this.waitUntilStopped(job, watch, { signal, report });
   }
 
+  /** Pods of ours that still run are ended, and all are let go of. */
+  private async endPods(watch: NamespaceWatch, name: string, signal: AbortSignal): Promise<void> {
+    for (const pod of watch.pods.of(name)) {
+      if (pod.metadata.labels?.[RELEASE_LABEL] !== releaseOf(name)) continue;
+      if (!pod.metadata.deletionTimestamp && !hasEnded(pod)) await this.end(pod, signal);
+      await this.release('v1', 'pods', pod, signal);
+    }
+  }
+
   /** With the grace period that the manifest gives, not with the longer one that the hand-over needs. */
-  private async end(pod: Pod, job: Job, signal: AbortSignal): Promise<void> {
+  private async end(pod: Pod, signal: AbortSignal): Promise<void> {
     const { namespace = '', name } = pod.metadata;
-    const gracePeriodSeconds = Number(job.metadata.annotations?.[GRACE_ANNOTATION] ?? 30);
+    const gracePeriodSeconds = graceOf(pod);
     await this.api
       .delete(resourcePath('v1', namespace, 'pods', name), { gracePeriodSeconds }, signal)
       .catch(unlessMissing);
@@ -270,13 +280,13 @@ export class KubernetesJobRunner implements JobRunner {
     { signal, report }: RunOptions,
   ): Promise<void> {
     const { name } = splitJobName(job);
-    const runs = ({ status }: Pod) => status?.phase !== 'Succeeded' && status?.phase !== 'Failed';
     for (;;) {
       const object = watch.jobs.of(name)[0];
-      const running = watch.pods.of(name).filter(runs);
+      if (object && object.metadata.labels?.[RELEASE_LABEL] !== releaseOf(name)) return;
+      const running = watch.pods.of(name).filter((pod) => !hasEnded(pod));
       if (running.length === 0 && (!object || stateOf(object, []).state !== 'waiting')) return;
       report(`waiting for ${running.length} pods of Job ${job} to end`);
-      for (const pod of running) await this.release('v1', 'pods', pod, signal).catch(() => undefined);
+      await this.endPods(watch, name, signal).catch(() => undefined); // the next look tries again
       const marks = marksOf(watch, name);
       await watch.change(name, signal, LOOK_MS, () => marksOf(watch, name) !== marks);
     }
@@ -371,6 +381,11 @@ function checkOurs(object: Job, job: TrainingJob): void {
   });
 }
 
+/** The release that a Job's name was derived from: see jobNameOf. */
+function releaseOf(name: string): string {
+  return `rel-${/-([a-z2-7]+)-[0-9a-f]{6}$/.exec(name)?.[1] ?? ''}`;
+}
+
 function removed(job: string): ThroughlineError {
   return new ThroughlineError('TL_JOB_REMOVED', `Job ${job} was deleted while it ran`, {
     expected: 'a Job that ends, or a cancellation of the release',
@@ -436,6 +451,9 @@ function refusal(error: unknown, manifest: JobManifest, namespace: string): unkn
   }
   return asProblem(error, `create ${name} in ${namespace}`);
 }
+
+const hasEnded = ({ status }: Pod) => status?.phase === 'Succeeded' || status?.phase === 'Failed';
+const graceOf = (pod: Pod) => Number(pod.metadata.annotations?.[GRACE_ANNOTATION] ?? 30);
 
 const unlessMissing = (error: unknown): undefined => {
   if (error instanceof ApiError && error.code === 404) return undefined;

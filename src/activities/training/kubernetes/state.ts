@@ -41,9 +41,10 @@ function waitingFor(job: Job, pods: readonly Pod[]): JobState {
   if (!current && pods.some(({ status }) => status?.phase === 'Succeeded')) {
     return { state: 'waiting', doing: 'waiting for the Job controller to count its pod' };
   }
+  if (!current && before) return { state: 'waiting', doing: `${before}waiting to try again` }; // the Job's back-off
   if (!current) {
     const since = job.status?.startTime ?? job.metadata.creationTimestamp;
-    return { state: 'waiting', doing: `${before}waiting for a pod to be created`, stuckSince: since };
+    return { state: 'waiting', doing: 'waiting for a pod to be created', stuckSince: since };
   }
   const { name, creationTimestamp } = current.metadata;
   if (current.status?.phase === 'Running')
