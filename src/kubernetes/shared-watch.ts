@@ -36,7 +36,7 @@ export class SharedWatch<T extends KubernetesObject> {
   private trouble: string | undefined;
 
   constructor(
-    private readonly api: KubernetesApi,
+    private readonly api: Pick<KubernetesApi, 'get' | 'watch'>,
     private readonly options: SharedWatchOptions,
     private readonly log: Logger,
   ) {}

@@ -210,7 +210,7 @@ function environment(container: JobContainer, job: TrainingJob, options: Manifes
     valueFrom: { fieldRef: { fieldPath } },
   });
   // Kubernetes expands $(NAME) of variables that stand before; the parameters of a plan are text, not references.
-  const literal = (value: string) => value.replaceAll('$(', '$$(');
+  const literal = (value: string) => value.replaceAll('$(', () => '$$(');
   const set = new Set([...Object.keys(contract), 'OTEL_RESOURCE_ATTRIBUTES']);
   return [
     ...own.filter((variable) => !set.has(variable.name)),
