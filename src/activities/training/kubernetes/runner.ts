@@ -242,11 +242,11 @@ export class KubernetesJobRunner implements JobRunner {
         // Asked for, not looked up: an attempt may have made it a moment ago.
         const object = await this.api.get<Job>(path, {}, signal).catch(unlessMissing);
         if (object && object.metadata.labels?.[RELEASE_LABEL] !== releaseOf(name)) return; // not ours to stop
-        if (object && stateOf(object, []).state === 'waiting') {
+        if (object && !finished(object)) {
           // Without its pods, which are ended below: whoever deletes a pod first decides how long it is given.
           await this.api.delete(path, { propagationPolicy: 'Orphan' }, signal).catch(unlessMissing);
         }
-        await this.endPods(watch, name, signal);
+        await this.endPods(watch, name, finished(object), signal);
         if (object) await this.release('batch/v1', 'jobs', object, signal);
       },
       signal,
@@ -255,11 +255,16 @@ export class KubernetesJobRunner implements JobRunner {
     await this.waitUntilStopped(job, watch, { signal, report });
   }
 
-  /** Pods of ours that still run are ended, and all are let go of. */
-  private async endPods(watch: NamespaceWatch, name: string, signal: AbortSignal): Promise<void> {
+  /** All pods are let go of; those of a Job that has not finished are deleted, and nobody else would. */
+  private async endPods(
+    watch: NamespaceWatch,
+    name: string,
+    keep: boolean,
+    signal: AbortSignal,
+  ): Promise<void> {
     for (const pod of watch.pods.of(name)) {
       if (pod.metadata.labels?.[RELEASE_LABEL] !== releaseOf(name)) continue;
-      if (!pod.metadata.deletionTimestamp && !hasEnded(pod)) await this.end(pod, signal);
+      if (!keep && !pod.metadata.deletionTimestamp) await this.end(pod, signal);
       await this.release('v1', 'pods', pod, signal);
     }
   }
@@ -283,10 +288,11 @@ export class KubernetesJobRunner implements JobRunner {
     for (;;) {
       const object = watch.jobs.of(name)[0];
       if (object && object.metadata.labels?.[RELEASE_LABEL] !== releaseOf(name)) return;
-      const running = watch.pods.of(name).filter((pod) => !hasEnded(pod));
-      if (running.length === 0 && (!object || stateOf(object, []).state !== 'waiting')) return;
-      report(`waiting for ${running.length} pods of Job ${job} to end`);
-      await this.endPods(watch, name, signal).catch(() => undefined); // the next look tries again
+      const keep = finished(object);
+      const left = watch.pods.of(name).filter((pod) => !keep || !hasEnded(pod));
+      if (left.length === 0 && (!object || keep)) return;
+      report(`waiting for ${left.length} pods of Job ${job} to end`);
+      await this.endPods(watch, name, keep, signal).catch(() => undefined); // the next look tries again
       const marks = marksOf(watch, name);
       await watch.change(name, signal, LOOK_MS, () => marksOf(watch, name) !== marks);
     }
@@ -452,6 +458,7 @@ function refusal(error: unknown, manifest: JobManifest, namespace: string): unkn
   return asProblem(error, `create ${name} in ${namespace}`);
 }
 
+const finished = (job: Job | undefined) => job !== undefined && stateOf(job, []).state !== 'waiting';
 const hasEnded = ({ status }: Pod) => status?.phase === 'Succeeded' || status?.phase === 'Failed';
 const graceOf = (pod: Pod) => Number(pod.metadata.annotations?.[GRACE_ANNOTATION] ?? 30);
 
