@@ -208,7 +208,10 @@ function buildkitSecrets(layout: Layout): Manifest[] {
       apiVersion: 'v1',
       kind: 'ConfigMap',
       metadata: { name: 'buildkitd-telemetry' },
-      data: { OTEL_EXPORTER_OTLP_ENDPOINT: `http://${NODE.address}:${PORTS.otlpGrpc}`, OTEL_SERVICE_NAME: 'buildkitd' },
+      data: {
+        OTEL_EXPORTER_OTLP_ENDPOINT: `http://${NODE.address}:${PORTS.otlpGrpc}`,
+        OTEL_SERVICE_NAME: 'buildkitd',
+      },
     },
     {
       apiVersion: 'v1',

@@ -1,11 +1,12 @@
 // `npm run cluster -- COMMAND`: a local cluster to try Throughline on, and to test it with.
 
 import { join } from 'node:path';
-import { Command } from 'commander';
+import { Argument, Command } from 'commander';
 import { debianPrograms } from './debian.js';
 import { down, reset } from './down.js';
 import { Layout } from './layout.js';
 import { Inside, isAlive } from './machine.js';
+import { KWOK, part, YQ } from './parts.js';
 import { ClusterError, say } from './shell.js';
 import { type ClusterState, readState } from './state.js';
 import { status } from './status.js';
@@ -72,6 +73,14 @@ program
       return [`127.0.0.1:${listen}`, target];
     });
     await inside.forward(`forward-${ports.join('-').replaceAll(/[^0-9-]/g, '_')}`, Object.fromEntries(pairs));
+  });
+
+program
+  .command('part')
+  .description('build a part that only tests and benchmarks need, and print its directory')
+  .addArgument(new Argument('<name>').choices(['kwok', 'yq']))
+  .action(async (name: 'kwok' | 'yq') => {
+    process.stdout.write(`${await part({ kwok: KWOK, yq: YQ }[name])}\n`);
   });
 
 program

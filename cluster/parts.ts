@@ -90,6 +90,14 @@ export const TOOLS: Part = {
 };
 export const OCI: Part = { name: 'oci', module: 'oci', version: 'own', programs: { '.': 'throughline-oci' } };
 
+/** What shell scripts edit YAML with: for the benchmark against such scripts. */
+export const YQ: Part = {
+  name: 'yq',
+  module: 'cluster/parts/yq',
+  version: 'v4.48.1',
+  programs: { 'github.com/mikefarah/yq/v4': 'yq' },
+};
+
 /** Fakes nodes, for tests with many pods; built only where it is asked for. */
 export const KWOK: Part = {
   name: 'kwok',
@@ -149,7 +157,7 @@ export async function part(wanted: Part): Promise<string> {
 function keyOf(wanted: Part, source: string): string {
   const hash = createHash('sha256').update(JSON.stringify([wanted, process.arch]));
   for (const file of readdirSync(source).sort()) {
-    if (/\.go$|^go\.(mod|sum)$/.test(file)) hash.update(file).update(readFileSync(join(source, file)));
+    if (/(?<!_test)\.go$|^go\.(mod|sum)$/.test(file)) hash.update(file).update(readFileSync(join(source, file)));
   }
   return `${wanted.version}-${hash.digest('hex').slice(0, 12)}`;
 }

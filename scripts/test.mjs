@@ -30,6 +30,18 @@ function suite(name, program, parameters, options, count) {
   say(`  ${counted.passed} passed, ${counted.failed} failed, ${Math.round((Date.now() - begun) / 1000)} s`);
 }
 
+function goTests(output) {
+  const events = output
+    .split('\n')
+    .filter((line) => line.startsWith('{'))
+    .map((line) => JSON.parse(line))
+    .filter(({ Test }) => Test);
+  const of = (action) => events.filter(({ Action }) => Action === action).length;
+  for (const { Action, Output } of events)
+    if (Action === 'output' && /FAIL|panic/.test(Output)) process.stderr.write(Output);
+  return { passed: of('pass'), failed: of('fail') + of('skip') };
+}
+
 const numberBefore = (text, word) => Number(new RegExp(`(\\d+) ${word}`).exec(text)?.[1] ?? 0);
 
 await main(async () => {
@@ -45,7 +57,16 @@ await main(async () => {
       suite(
         'format and lint',
         process.execPath,
-        ['node_modules/@biomejs/biome/bin/biome', 'check', 'src', 'cluster', 'test', 'scripts', 'bin'],
+        [
+          'node_modules/@biomejs/biome/bin/biome',
+          'check',
+          'src',
+          'cluster',
+          'test',
+          'bench',
+          'scripts',
+          'bin',
+        ],
         { env },
       );
       suite(
@@ -95,19 +116,16 @@ await main(async () => {
           };
         },
       );
-      const go = { env, cwd: join(root, 'examples/digits/inference') };
-      suite('the example’s service (go vet)', 'go', ['vet', './...'], go);
-      suite('the example’s service (go test)', 'go', ['test', '-count=1', '-json', './...'], go, (output) => {
-        const events = output
-          .split('\n')
-          .filter(Boolean)
-          .map((line) => JSON.parse(line))
-          .filter(({ Test }) => Test);
-        const of = (action) => events.filter(({ Action }) => Action === action).length;
-        for (const { Action, Output } of events)
-          if (Action === 'output' && /FAIL|panic/.test(Output)) process.stderr.write(Output);
-        return { passed: of('pass'), failed: of('fail') + of('skip') };
-      });
+      const modules = {
+        'the example’s service': 'examples/digits/inference',
+        'the program for registries': 'oci',
+        'the cluster’s own programs': 'cluster/parts/tools',
+      };
+      for (const [name, module] of Object.entries(modules)) {
+        const go = { env, cwd: join(root, module) };
+        suite(`${name} (go vet)`, 'go', ['vet', './...'], go);
+        suite(`${name} (go test)`, 'go', ['test', '-count=1', '-json', './...'], go, goTests);
+      }
     }
   } finally {
     rmSync(scratch, { recursive: true, force: true });

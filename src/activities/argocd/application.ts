@@ -141,13 +141,17 @@ export function ailing(application: Application): string[] {
     );
 }
 
+/** Why Argo CD does not look at the Application at all; undefined where it does. */
+export function pausedBy({ metadata }: Application): string | undefined {
+  const skipped = metadata.annotations?.['argocd.argoproj.io/skip-reconcile'] === 'true';
+  return skipped ? 'the Application is paused: annotation argocd.argoproj.io/skip-reconcile' : undefined;
+}
+
 /** Why Argo CD would not sync by itself; undefined where it would. */
 export function heldBack(application: Application): string | undefined {
-  if (application.metadata.annotations?.['argocd.argoproj.io/skip-reconcile'] === 'true') {
-    return 'the Application is paused: annotation argocd.argoproj.io/skip-reconcile';
-  }
   const automated = application.spec.syncPolicy?.automated;
-  if (!automated || automated.enabled === false)
+  if (!automated || automated.enabled === false) {
     return 'the Application’s sync policy is manual, and nobody has synced it';
-  return undefined;
+  }
+  return pausedBy(application);
 }

@@ -16,6 +16,7 @@ import {
   complaints,
   covers,
   heldBack,
+  pausedBy,
   revisionAt,
   type SourceOf,
   sourcesFor,
@@ -135,6 +136,8 @@ export class ArgoCdSyncWatcher implements SyncWatcher {
     }
     if (relation !== 'ours' && relation !== 'kept') {
       relations.behind = true;
+      const paused = pausedBy(application);
+      if (paused) return { code: 'TL_SYNC_BLOCKED', doing: `Argo CD does not look: ${paused}` };
       return {
         code: said.length > 0 ? 'TL_SYNC_FAILED' : 'TL_SYNC_TIMEOUT',
         doing: `waiting for Argo CD to see the commit (it is at ${seen?.slice(0, 12) ?? 'none'})${because}`,
@@ -147,8 +150,14 @@ export class ArgoCdSyncWatcher implements SyncWatcher {
     );
     const operation = synced === undefined ? 'older' : await relations.of(synced);
     const ofOurs = operation === 'ours' || operation === 'kept';
-    if (ofOurs && operationState?.phase === 'Running')
-      return { code: 'TL_SYNC_TIMEOUT', doing: `Argo CD is syncing: ${operationState.message ?? ''}` };
+    if (ofOurs && operationState?.phase === 'Running') {
+      // Argo CD tries a failed sync again by itself, and calls that running.
+      const again = /unsuccessful|retrying/i.test(operationState.message ?? '');
+      return {
+        code: again || said.length > 0 ? 'TL_SYNC_FAILED' : 'TL_SYNC_TIMEOUT',
+        doing: `Argo CD is syncing: ${operationState.message ?? ''}${because}`,
+      };
+    }
     if (ofOurs && operationState?.phase !== 'Succeeded') {
       return {
         code: 'TL_SYNC_FAILED',

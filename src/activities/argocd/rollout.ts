@@ -22,8 +22,8 @@ export function missingOf(workload: Deployment, pods: readonly Pod[], wanted: Wa
   const available = status?.availableReplicas ?? 0;
   const total = status?.replicas ?? 0;
   const why = failed?.message ? ` (${failed.message})` : '';
-  if (updated < replicas) return `${updated} of ${replicas} pods are updated${why}`;
-  if (total > updated) return `${total - updated} old pods are still there`;
+  if (updated < replicas) return `${updated} of ${replicas} pods are updated${why}${troubleOf(pods)}`;
+  if (total > updated) return `${total - updated} old pods are still there${why}${troubleOf(pods)}`;
   if (available < replicas) return `${available} of ${replicas} pods are available${why}${troubleOf(pods)}`;
   const ours = pods.filter((pod) => !pod.metadata.deletionTimestamp && pod.status?.phase === 'Running');
   if (ours.length < replicas) return `${ours.length} of ${replicas} pods run`;
