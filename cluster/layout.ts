@@ -65,9 +65,6 @@ export class Layout {
 
   readonly path = (...parts: string[]) => join(this.root, ...parts);
 
-  get lock() {
-    return this.path('lock');
-  }
   /** What is known of the running cluster: see state.ts. */
   get state() {
     return this.path('state.json');

@@ -54,6 +54,8 @@ describe('a deployment', () => {
       expect(pod.status?.containerStatuses?.[0]?.imageID).toContain(record.image?.digest);
     }
     expect(deployment?.synced?.pods).toHaveLength(1);
+    // I10: `RECORD=1` keeps the history, which the tests of replay take up.
+    if (process.env.RECORD) await cluster.record(release, 'kubernetes-succeeded');
   });
 
   it('waits for an Argo CD that is down during the push', async () => {

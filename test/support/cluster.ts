@@ -5,11 +5,16 @@ import { randomBytes } from 'node:crypto';
 import { mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { type ClusterState, clusterEnvironment, readClusterState } from '../../src/demo/cluster-world.js';
 import type { PresentedRelease } from '../../src/gateway/present.js';
 import { ApiError, KubernetesApi, resourcePath } from '../../src/kubernetes/api.js';
 import type { Job, KubernetesObject, Pod } from '../../src/kubernetes/objects.js';
+import { VERSION } from '../../src/version.js';
 import { git, remote, World } from './world.js';
+
+const HISTORIES = fileURLToPath(new URL('../histories', import.meta.url));
 
 export interface ClusterModelOptions {
   /** Seconds that the training takes. */
@@ -179,13 +184,32 @@ export class ClusterWorld {
     object: Pick<KubernetesObject, 'metadata'> & Record<string, unknown>,
   ): Promise<void> {
     await this.api.create(resourcePath(apiVersion, namespace, plural), object);
-    this.cleanUp.push(() => this.remove(apiVersion, namespace, plural, object.metadata.name));
+    this.cleanUp.push(() => this.removeForGood(apiVersion, namespace, plural, object.metadata.name));
   }
 
   async remove(apiVersion: string, namespace: string, plural: string, name: string): Promise<void> {
     await this.api.delete(resourcePath(apiVersion, namespace, plural, name), {}).catch((error) => {
       if (!(error instanceof ApiError) || error.code !== 404) throw error;
     });
+  }
+
+  /** Removes an object, with whatever its finalizers see to; without them where that takes too long. */
+  private async removeForGood(
+    apiVersion: string,
+    namespace: string,
+    plural: string,
+    name: string,
+  ): Promise<void> {
+    await this.remove(apiVersion, namespace, plural, name);
+    const path = resourcePath(apiVersion, namespace, plural, name);
+    const gone = () =>
+      this.api.get(path).then(
+        () => false,
+        () => true,
+      );
+    await this.eventually(`the end of ${name}`, gone, 20).catch(() =>
+      this.api.merge(path, { metadata: { finalizers: null } }).catch(() => undefined),
+    );
   }
 
   async trigger(model: ClusterModel, body: Record<string, unknown> = {}): Promise<string> {
@@ -241,6 +265,13 @@ export class ClusterWorld {
 
   ended(release: string, seconds = 150): Promise<PresentedRelease> {
     return this.world.ended(release, seconds);
+  }
+
+  /** Keeps the history of a release among those that are replayed. */
+  async record(release: string, name: string): Promise<void> {
+    const history = await this.world.client.client.workflow.getHandle(release).fetchHistory();
+    const text = `${JSON.stringify({ ...JSON.parse(historyToJSON(history)), workflowId: release }, null, 1)}\n`;
+    writeFileSync(join(HISTORIES, VERSION, `${name}.json`), text);
   }
 
   /** The GitOps commits of a release. */

@@ -10,18 +10,9 @@ import type { Logger } from '../../telemetry/log.js';
 import { workloadOf } from '../gitops/manifest.js';
 import type { GitOpsRepository, Revision } from '../gitops/writer.js';
 import { patiently } from '../training/kubernetes/patience.js';
-import {
-  type Application,
-  ailing,
-  complaints,
-  covers,
-  heldBack,
-  pausedBy,
-  revisionAt,
-  type SourceOf,
-  sourcesFor,
-} from './application.js';
+import { type Application, ailing, complaints, heldBack, pausedBy, revisionAt } from './application.js';
 import { missingOf } from './rollout.js';
+import { sourceOf } from './sources.js';
 import type { ExpectedDeployment, SyncOptions, SyncTarget, SyncWatcher } from './watcher.js';
 
 const API_VERSION = 'argoproj.io/v1alpha1';
@@ -74,7 +65,7 @@ export class ArgoCdSyncWatcher implements SyncWatcher {
         found: error.message,
       });
     }
-    await this.sourceOf(application, target, signal);
+    await sourceOf(this.gitops, application, target, signal);
   }
 
   async wait(expected: ExpectedDeployment, { signal, report }: SyncOptions): Promise<SyncedDeployment> {
@@ -119,7 +110,7 @@ export class ArgoCdSyncWatcher implements SyncWatcher {
     relations: Relations,
     signal: AbortSignal,
   ): Promise<Obstacle | undefined> {
-    const { index } = await this.sourceOf(application, expected, signal);
+    const { index } = await sourceOf(this.gitops, application, expected, signal);
     const { sync, health, operationState } = application.status ?? {};
     relations.behind = false;
     relations.rollingOut = false;
@@ -279,7 +270,7 @@ export class ArgoCdSyncWatcher implements SyncWatcher {
     relations: Relations,
     signal: AbortSignal,
   ): Promise<SyncedDeployment> {
-    const { index } = await this.sourceOf(application, expected, signal);
+    const { index } = await sourceOf(this.gitops, application, expected, signal);
     const { operationState } = application.status ?? {};
     const found = await this.workload(application, expected, signal);
     const revision = revisionAt(
@@ -300,60 +291,6 @@ export class ArgoCdSyncWatcher implements SyncWatcher {
         .map(({ metadata }) => metadata.name),
       rolledOutAt: new Date().toISOString(),
     };
-  }
-
-  /** The source that deploys the manifest. Throws TL_APPLICATION_MISMATCH. */
-  private async sourceOf(
-    application: Application,
-    target: SyncTarget,
-    signal: AbortSignal,
-  ): Promise<SourceOf> {
-    const { repository, branch, manifest } = target;
-    const where = `Application ${target.namespace}/${target.application}`;
-    const mismatch = (what: string, found: string) =>
-      new ThroughlineError('TL_APPLICATION_MISMATCH', `${where} does not watch ${what}`, {
-        expected: `a source with repository ${repository}, branch ${branch}, and a path that has ${manifest}`,
-        found,
-      });
-    const sources = sourcesFor(application, repository);
-    const all = [application.spec.source, ...(application.spec.sources ?? [])].filter(
-      (source) => source !== undefined,
-    );
-    if (sources.length === 0)
-      throw mismatch('the repository', all.map(({ repoURL }) => repoURL).join(', ') || 'no source');
-    const heads = sources.some(({ source }) => !source.targetRevision || source.targetRevision === 'HEAD');
-    const head = heads ? await this.gitops.defaultBranch(repository, signal) : undefined;
-    const branchOf = ({ source }: SourceOf) => {
-      const revision = source.targetRevision ?? 'HEAD';
-      return revision === 'HEAD' || revision === '' ? head : revision.replace(/^refs\/heads\//, '');
-    };
-    const onBranch = sources.filter((one) => branchOf(one) === branch);
-    if (onBranch.length === 0) {
-      throw mismatch(
-        'the branch',
-        sources
-          .map((one) => `${one.source.targetRevision ?? 'HEAD'}${head ? ` (HEAD is ${head})` : ''}`)
-          .join(', '),
-      );
-    }
-    const covering =
-      onBranch.find(({ source }) => covers(source, manifest)) ??
-      (await this.kustomized(onBranch, target, signal));
-    if (!covering)
-      throw mismatch('the manifest', onBranch.map(({ source }) => `path ${source.path ?? '.'}`).join(', '));
-    return covering;
-  }
-
-  /** A Kustomize overlay deploys files that lie elsewhere; which ones, only a build of it would say. */
-  private async kustomized(
-    sources: readonly SourceOf[],
-    { repository, branch }: SyncTarget,
-    signal: AbortSignal,
-  ): Promise<SourceOf | undefined> {
-    for (const one of sources) {
-      if (await this.gitops.hasKustomization(repository, branch, one.source.path ?? '.', signal)) return one;
-    }
-    return undefined;
   }
 
   private async refresh(application: Application, signal: AbortSignal): Promise<void> {

@@ -24,7 +24,7 @@ import {
   taskStatus,
   waitForTask,
 } from '../../processes/index.js';
-import { carrierEnvironment } from '../../telemetry/environment.js';
+import { contractEnvironment } from './contract.js';
 import { digestDirectory } from './model-digest.js';
 import { MAX_RESULT_BYTES, parseResultFile, parseResultLog, type TrainingReport } from './result.js';
 import type { JobPlacement, JobRunner, LogPage, RunOptions, TrainingJob } from './runner.js';
@@ -142,12 +142,7 @@ export class LocalJobRunner implements JobRunner {
         ...machineEnvironment(),
         ...this.options.workloadTelemetry,
         ...own,
-        ...job.parameters,
-        ...carrierEnvironment(job.trace),
-        DATASET_NAME: job.dataset.name,
-        DATASET_VERSION: job.dataset.version,
-        RELEASE_ID: job.release,
-        MODEL_NAME: job.model,
+        ...contractEnvironment(job),
       },
       attemptPaths: { MODEL_OUTPUT: MODEL_DIRECTORY, RESULT_FILE },
       attemptDirectories: [MODEL_DIRECTORY],

@@ -6,7 +6,7 @@ import {
   type JobManifest,
   trainingContainer,
 } from '../../../plan/index.js';
-import { carrierEnvironment } from '../../../telemetry/environment.js';
+import { contractEnvironment } from '../contract.js';
 import type { TrainingJob } from '../runner.js';
 
 /** Keeps a finished Job and its pods until their result is in history, whoever deletes them (I2). */
@@ -186,18 +186,17 @@ function podSpec(job: TrainingJob, options: ManifestOptions): Json {
 /** The contract's variables come last: they win over the manifest's own of the same name. */
 function environment(container: JobContainer, job: TrainingJob, options: ManifestOptions): Json[] {
   const { namespace, name } = splitJobName(job.name);
+  const own = container.env ?? [];
+  // The worker's settings for telemetry are a default: a manifest that says something else means it.
+  const telemetry = Object.entries(options.workloadTelemetry).filter(
+    ([name]) => !own.some((one) => one.name === name),
+  );
   const contract: Record<string, string> = {
-    ...options.workloadTelemetry,
-    ...job.parameters,
-    ...carrierEnvironment(job.trace),
-    DATASET_NAME: job.dataset.name,
-    DATASET_VERSION: job.dataset.version,
-    RELEASE_ID: job.release,
-    MODEL_NAME: job.model,
+    ...Object.fromEntries(telemetry),
+    ...contractEnvironment(job),
     MODEL_OUTPUT: MODEL_DIRECTORY,
     RESULT_FILE: container.terminationMessagePath ?? DEFAULT_MESSAGE_PATH,
   };
-  const own = container.env ?? [];
   const attributes = own.find((variable) => variable.name === 'OTEL_RESOURCE_ATTRIBUTES')?.value;
   const podAttributes = [
     `k8s.namespace.name=${namespace}`,

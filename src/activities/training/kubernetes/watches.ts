@@ -9,6 +9,9 @@ const SELECTOR = Object.entries(MANAGED_BY)
   .map(([name, value]) => `${name}=${value}`)
   .join(',');
 
+/** How often a wait looks at the clock though nothing has changed. Milliseconds. */
+export const LOOK_MS = 5_000;
+
 export class NamespaceWatch {
   readonly jobs: SharedWatch<Job>;
   readonly pods: SharedWatch<Pod>;
@@ -42,8 +45,16 @@ export class NamespaceWatch {
     return this.jobs.away ?? this.pods.away;
   }
 
-  /** Waits for a change of the Job or its pods, or for so many milliseconds. */
-  async change(job: string, signal: AbortSignal, atMost: number, seen: () => boolean): Promise<void> {
+  /** Changes whenever something that is watched of the Job changes. */
+  marks(job: string): string {
+    const versions = [...this.jobs.of(job), ...this.pods.of(job)].map(
+      ({ metadata }) => metadata.resourceVersion,
+    );
+    return `${this.away ?? ''} ${versions.join(' ')}`;
+  }
+
+  /** Waits until the Job or its pods are others than they were at these marks, or for so many milliseconds. */
+  async change(job: string, signal: AbortSignal, atMost: number, marks: string): Promise<void> {
     signal.throwIfAborted();
     await new Promise<void>((resolve, reject) => {
       const end = (settle: () => void) => {
@@ -57,7 +68,7 @@ export class NamespaceWatch {
       const timer = setTimeout(changed, atMost);
       signal.addEventListener('abort', abort, { once: true });
       const subscriptions = [this.jobs.subscribe(job, changed), this.pods.subscribe(job, changed)];
-      if (seen()) changed(); // it changed before we listened
+      if (this.marks(job) !== marks) changed(); // it changed before we listened
     });
   }
 
