@@ -157,7 +157,8 @@ export async function part(wanted: Part): Promise<string> {
 function keyOf(wanted: Part, source: string): string {
   const hash = createHash('sha256').update(JSON.stringify([wanted, process.arch]));
   for (const file of readdirSync(source).sort()) {
-    if (/(?<!_test)\.go$|^go\.(mod|sum)$/.test(file)) hash.update(file).update(readFileSync(join(source, file)));
+    if (/(?<!_test)\.go$|^go\.(mod|sum)$/.test(file))
+      hash.update(file).update(readFileSync(join(source, file)));
   }
   return `${wanted.version}-${hash.digest('hex').slice(0, 12)}`;
 }
