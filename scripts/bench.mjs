@@ -1,9 +1,10 @@
-// `npm run bench -- overhead [--rounds N] [--keep]`: runs a benchmark on the local cluster. Prints its table on stdout.
+// `npm run bench -- overhead | waiting [--rounds N] [--keep]`: runs a benchmark on the local cluster. Prints its table on stdout.
 import { askCluster, onCluster } from './on-cluster.mjs';
 import { main, SetupError, say } from './setup.mjs';
 
 const BENCHMARKS = {
   overhead: 'a release by Throughline and by the bash stages that it replaces, in turns',
+  waiting: 'hundreds of releases that wait for Jobs, on faked nodes',
 };
 
 await main(async () => {
@@ -14,7 +15,11 @@ await main(async () => {
   }
   const rounds = parameters.includes('--rounds') ? parameters[parameters.indexOf('--rounds') + 1] : '5';
   return onCluster({ keep: parameters.includes('--keep') }, (vitest) => {
-    const env = { YQ_DIRECTORY: askCluster('part', 'yq').trim(), BENCH_ROUNDS: rounds };
+    const env = {
+      YQ_DIRECTORY: askCluster('part', 'yq').trim(),
+      KWOK_DIRECTORY: askCluster('part', 'kwok').trim(),
+      BENCH_ROUNDS: rounds,
+    };
     say(`\n▸ ${BENCHMARKS[name]}`);
     return vitest(['--project=bench', '--disable-console-intercept', `bench/${name}.bench.ts`], env);
   });

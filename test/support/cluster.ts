@@ -28,6 +28,8 @@ export interface ClusterModelOptions {
   readonly serve?: readonly string[];
   /** Of the Application, instead of the model's own. */
   readonly source?: Readonly<Record<string, string>>;
+  /** Deploys nowhere, so that there is no Application either. */
+  readonly undeployed?: boolean;
   readonly syncTimeout?: string;
   readonly timeout?: string;
 }
@@ -141,15 +143,17 @@ export class ClusterWorld {
       },
       evaluate: { accept: [{ metric: 'accuracy', atLeast: 0.95 }] },
       build: { context: 'inference', image: `${this.state.registry.address}/test/${name}` },
-      deploy: [
-        {
-          environment: 'production',
-          repository: gitopsUrl,
-          manifest: 'k8s/deployment.yaml',
-          container: 'inference',
-          argocd: { application: name, namespace: argocd, timeout: options.syncTimeout ?? '2m' },
-        },
-      ],
+      deploy: options.undeployed
+        ? []
+        : [
+            {
+              environment: 'production',
+              repository: gitopsUrl,
+              manifest: 'k8s/deployment.yaml',
+              container: 'inference',
+              argocd: { application: name, namespace: argocd, timeout: options.syncTimeout ?? '2m' },
+            },
+          ],
     };
     remote(join(this.directory, `${name}.git`), {
       'throughline.yaml': JSON.stringify(plan, null, 2),
@@ -157,6 +161,7 @@ export class ClusterWorld {
       'inference/Dockerfile':
         'FROM base\nARG MODEL_ID\nCOPY --from=model /model /model\nENV MODEL_ID=$MODEL_ID\nENTRYPOINT ["sleep", "100000"]\n',
     });
+    if (options.undeployed) return { name, url: `${base}/${name}.git`, gitops: '', gitopsUrl };
     await this.create('argoproj.io/v1alpha1', argocd, 'applications', {
       apiVersion: 'argoproj.io/v1alpha1',
       kind: 'Application',
