@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import type { ImageBuild } from '../../src/activities/build/builder.js';
 import {
+  buildkitArguments,
   FRONTENDS,
   type FrontendOptions,
   unavailableBaseImage,
@@ -83,5 +84,42 @@ describe('the builders’ command lines', () => {
       expect(unavailableBaseImage(log)).toContain('golang:1.26');
     }
     expect(unavailableBaseImage('Error: building at STEP "RUN go build": exit status 1')).toBeUndefined();
+  });
+});
+
+describe('a build by a buildkitd that fetches everything itself', () => {
+  const remote = { context: { git: 'https://git.example/x#abc:inference' }, attempt: '/out' };
+  const registry = { ...options, output: 'registry' as const };
+  const model = `docker-image://registry.example/m@sha256:${'0'.repeat(64)}`;
+
+  it('is given nothing of this machine', () => {
+    const words = buildkitArguments(build, { ...remote, model }, registry);
+    expect(words).not.toContain('--local');
+    expect(words).toContain('context=https://git.example/x#abc:inference');
+    expect(words).toContain(`context:model=${model}`);
+    expect(words.at(-1)).toContain('push=true');
+  });
+
+  it('keeps its layers in the registry, where it is told to', () => {
+    const words = buildkitArguments(
+      build,
+      { ...remote, model, cache: 'registry.example/m:buildcache' },
+      registry,
+    );
+    expect(
+      words.filter((word) =>
+        /^--(?:im|ex)port-cache=type=registry,ref=registry.example\/m:buildcache/.test(word),
+      ),
+    ).toHaveLength(2);
+    expect(buildkitArguments(build, { ...remote, model }, registry).join(' ')).not.toContain('cache');
+  });
+
+  it('leaves the layers of a trainer as they are, and makes those of a model’s image anew the same', () => {
+    const { model: _, ...trainer } = build;
+    expect(buildkitArguments(build, { ...remote, model }, registry).at(-1)).toContain(
+      'rewrite-timestamp=true',
+    );
+    expect(buildkitArguments(trainer, remote, registry).at(-1)).not.toContain('rewrite-timestamp');
+    expect(buildkitArguments(trainer, remote, registry).join(' ')).not.toContain('context:model');
   });
 });

@@ -1,9 +1,9 @@
 // How a Job is let go of, and how it is ended: who deletes what first, which finalizers go when, and what is waited for.
 import { ApiError, type KubernetesApi, resourcePath } from '../../../kubernetes/api.js';
 import type { Job, KubernetesObject, Pod } from '../../../kubernetes/objects.js';
+import { patiently } from '../../../kubernetes/patience.js';
 import type { RunOptions } from '../runner.js';
 import { GRACE_ANNOTATION, RELEASE_LABEL, RESULT_FINALIZER, splitJobName } from './manifest.js';
-import { patiently } from './patience.js';
 import { stateOf } from './state.js';
 import { LOOK_MS, type NamespaceWatch, type TrainingWatches } from './watches.js';
 

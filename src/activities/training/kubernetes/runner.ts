@@ -4,6 +4,7 @@ import { ThroughlineError } from '../../../domain/errors.js';
 import type { TrainedModel } from '../../../domain/release.js';
 import { ApiError, type KubernetesApi, resourcePath } from '../../../kubernetes/api.js';
 import type { Job, KubernetesEvent, Pod } from '../../../kubernetes/objects.js';
+import { patiently } from '../../../kubernetes/patience.js';
 import { type JobManifest, trainingContainer } from '../../../plan/index.js';
 import type {
   JobPlacement,
@@ -18,7 +19,6 @@ import { JobEndings } from './ending.js';
 import { checkOurs, failureOf, refusal, removed } from './failures.js';
 import { readPodLog, tailOf } from './log.js';
 import { kubernetesJob, type ManifestOptions, splitJobName } from './manifest.js';
-import { patiently } from './patience.js';
 import { trainedModel } from './result.js';
 import { newest, recordOf, stateOf } from './state.js';
 import { LOOK_MS, type NamespaceWatch, type TrainingWatches } from './watches.js';

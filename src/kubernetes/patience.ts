@@ -1,7 +1,7 @@
 // The Kubernetes API is away now and then: a release waits for it, says so, and does not count it as a failure.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ThroughlineError } from '../../../domain/errors.js';
-import { asProblem } from '../../../kubernetes/api.js';
+import { ThroughlineError } from '../domain/errors.js';
+import { asProblem } from './api.js';
 
 const FIRST_MS = 250;
 const MOST_MS = 10_000;
