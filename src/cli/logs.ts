@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import type { LogPage } from '../activities/training/runner.js';
+import { LOG_START, type LogPage } from '../activities/training/runner.js';
 import { ThroughlineError } from '../domain/errors.js';
 import { temporalClient } from '../temporal/connect.js';
 import { type ClientOptions, temporalTarget, withClient, withReleases } from './options.js';
@@ -27,7 +27,7 @@ export function logsCommand(program: Command): void {
           hint: 'throughline status shows what it does.',
         });
       }
-      let from: string | undefined = '1:0';
+      let from: string | undefined = LOG_START;
       let all = '';
       for (;;) {
         const page: LogPage = await readPage(job, from, options);

@@ -209,6 +209,36 @@ describe('with a worker', () => {
     expect(text).toContain('no such dataset');
   });
 
+  it('the log is read through the worker, page by page', async () => {
+    const model = await cluster.model({
+      command: [
+        'sh',
+        '-c',
+        'echo "pod $THROUGHLINE_POD_NAME"; seq 1 40; sleep 1; echo "MODEL_ID=m"; echo w > $MODEL_OUTPUT/w; echo accuracy=1',
+      ],
+    });
+    const record = await cluster.ended(await cluster.trigger(model));
+    const read = (from?: string) =>
+      cluster.world.client.client.workflow.execute('trainingLog', {
+        workflowId: `log-${Math.random()}`,
+        taskQueue: 'throughline',
+        args: [record.training?.job, from, 600],
+      }) as Promise<{ text: string; next: string; complete: boolean }>;
+    let all = '';
+    let pages = 0;
+    for (let from = '1:0'; ; pages += 1) {
+      const page = await read(from);
+      all += page.text;
+      from = page.next;
+      if (page.complete) break;
+    }
+    const pod = record.training?.pods?.[0]?.name;
+    const numbers = Array.from({ length: 40 }, (_, index) => `${index + 1}\n`).join('');
+    expect(all).toBe(`pod ${pod}\n${numbers}MODEL_ID=m\naccuracy=1\n`);
+    expect(pages).toBeGreaterThan(1);
+    expect((await read()).text).toContain('accuracy=1');
+  });
+
   it('a result in the log is read where the termination message is empty', async () => {
     const model = await cluster.model({
       command: ['sh', '-c', 'echo w > $MODEL_OUTPUT/w; echo MODEL_ID=tiny-log; echo accuracy=0.96'],

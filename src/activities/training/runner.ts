@@ -45,6 +45,9 @@ export interface JobPlacement {
   readonly namespace?: string | undefined;
 }
 
+/** Where a log begins: the place that its first page is asked from. */
+export const LOG_START = '1:0';
+
 export interface LogPage {
   readonly text: string;
   /** Where the next page begins: opaque to callers, handed back to get it. */

@@ -1,7 +1,7 @@
 // Logs of pods. Kubernetes gives them by time, not by place: a page's end is the time of its last line.
 import { type KubernetesApi, resourcePath } from '../../../kubernetes/api.js';
 import type { Pod } from '../../../kubernetes/objects.js';
-import type { LogPage } from '../runner.js';
+import { LOG_START, type LogPage } from '../runner.js';
 import { HANDOVER_CONTAINER, JOB_NAME_LABEL } from './manifest.js';
 
 const DEFAULT_CONTAINER = 'kubectl.kubernetes.io/default-container';
@@ -36,30 +36,31 @@ export async function readPodLog(
     (a.metadata.creationTimestamp ?? '').localeCompare(b.metadata.creationTimestamp ?? ''),
   );
   const [wanted, after = ''] = (from ?? '').split('/');
-  const pod = pods.find(({ metadata }) => metadata.name === wanted) ?? pods.at(-1);
+  const pod =
+    from === LOG_START ? pods[0] : (pods.find(({ metadata }) => metadata.name === wanted) ?? pods.at(-1));
   if (!pod) return { text: '', next: from ?? '', complete: false };
   const container = containerOf(pod);
   const started = pod.status?.containerStatuses?.some(
     ({ name, state }) => name === container && !state?.waiting,
   );
   if (!started) return { text: '', next: from ?? '', complete: false };
-  const continues = wanted === pod.metadata.name && after !== '';
+  // Times are asked for by the second: what was read of that second comes again, and is left out.
+  const place = after ? { sinceTime: after } : {};
   const text = await api.text(`${resourcePath('v1', namespace, 'pods', pod.metadata.name)}/log`, {
     container,
     timestamps: true,
-    ...(continues ? { sinceTime: after, limitBytes: bytes * 2 } : { tailLines: Math.ceil(bytes / 80) }),
+    ...(from === undefined ? { tailLines: Math.ceil(bytes / 80) } : { ...place, limitBytes: bytes * 2 }),
   });
-  const lines = text.split('\n').filter((line) => line !== '' && line.slice(0, line.indexOf(' ')) > after);
+  const whole = text.slice(0, text.lastIndexOf('\n') + 1); // a limit may cut the last line
+  const lines = whole.split('\n').filter((line) => line !== '' && line.slice(0, line.indexOf(' ')) > after);
   const ended = pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';
   const last = lines.at(-1);
   const later = pods[pods.indexOf(pod) + 1];
   const exhausted = lines.length === 0;
+  const position = last ? last.slice(0, last.indexOf(' ')) : after;
   return {
     text: lines.map((line) => `${line.slice(line.indexOf(' ') + 1)}\n`).join(''),
-    next:
-      exhausted && ended && later
-        ? `${later.metadata.name}/`
-        : `${pod.metadata.name}/${last ? last.slice(0, last.indexOf(' ')) : after}`,
+    next: exhausted && ended && later ? `${later.metadata.name}/` : `${pod.metadata.name}/${position}`,
     complete: ended && exhausted && !later,
   };
 }
