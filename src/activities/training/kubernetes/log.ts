@@ -44,15 +44,20 @@ export async function readPodLog(
     ({ name, state }) => name === container && !state?.waiting,
   );
   if (!started) return { text: '', next: from ?? '', complete: false };
-  // Times are asked for by the second: what was read of that second comes again, and is left out.
-  const place = after ? { sinceTime: after } : {};
-  const text = await api.text(`${resourcePath('v1', namespace, 'pods', pod.metadata.name)}/log`, {
-    container,
-    timestamps: true,
-    ...(from === undefined ? { tailLines: Math.ceil(bytes / 80) } : { ...place, limitBytes: bytes * 2 }),
-  });
-  const whole = text.slice(0, text.lastIndexOf('\n') + 1); // a limit may cut the last line
-  const lines = whole.split('\n').filter((line) => line !== '' && line.slice(0, line.indexOf(' ')) > after);
+  const path = `${resourcePath('v1', namespace, 'pods', pod.metadata.name)}/log`;
+  let lines: string[];
+  // Times are asked for by the second: what was read of that second comes again, and is left out. Where nothing else fits
+  // into the limit, that is raised.
+  for (let limitBytes = bytes * 2; ; limitBytes *= 2) {
+    const place =
+      from === undefined
+        ? { tailLines: Math.ceil(bytes / 80) }
+        : { limitBytes, ...(after ? { sinceTime: after } : {}) };
+    const text = await api.text(path, { container, timestamps: true, ...place });
+    const whole = text.slice(0, text.lastIndexOf('\n') + 1); // a limit may cut the last line
+    lines = whole.split('\n').filter((line) => line !== '' && line.slice(0, line.indexOf(' ')) > after);
+    if (lines.length > 0 || from === undefined || Buffer.byteLength(text) < limitBytes) break;
+  }
   const ended = pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';
   const last = lines.at(-1);
   const later = pods[pods.indexOf(pod) + 1];
