@@ -110,7 +110,7 @@ describe('a deployment', () => {
   });
 
   it('fails at its deadline with the pods’ words when the manifest crashes on start', async () => {
-    const model = await cluster.model({ serve: ['sh', '-c', 'echo broken; exit 3'], syncTimeout: '20s' });
+    const model = await cluster.model({ serve: ['sh', '-c', 'echo broken; exit 3'], syncTimeout: '45s' });
     const record = await cluster.ended(await cluster.trigger(model));
     expect(record.outcome).toMatchObject({ status: 'FAILED', problem: { code: 'TL_DEPLOYMENT_UNHEALTHY' } });
     expect(JSON.stringify(record.outcome)).toMatch(/CrashLoopBackOff|exit code 3/);
