@@ -37,7 +37,7 @@ buildctl --addr "$BUILDKIT_ADDRESS" --tlscacert "$CA" --tlscert "$BUILDKIT_CERT"
   --export-cache "type=registry,ref=$IMAGE:buildcache,mode=max,image-manifest=true,oci-mediatypes=true" \
   --metadata-file "$work/metadata.json" \
   --output "type=image,push=true,name=$IMAGE:$JOB,oci-mediatypes=true" > "$work/build.log" 2>&1 || { cat "$work/build.log"; exit 1; }
-digest=$(yq '."containerimage.digest"' "$work/metadata.json")
+digest=$(yq --input-format json --output-format yaml '."containerimage.digest"' "$work/metadata.json")
 stage build
 
 git clone --quiet --depth 1 "$GITOPS_URL" "$work/gitops"

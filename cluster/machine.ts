@@ -8,6 +8,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmdirSync,
   rmSync,
   writeFileSync,
@@ -40,7 +41,13 @@ export const isAlive = (machine: Machine) => startTimeOf(machine.pid) === machin
 const MOUNT_POINTS = ['/var/log/pods', '/var/log/containers', '/var/lib/kubelet', '/var/lib/cni'];
 
 export async function boot(layout: Layout, tools: string, programs: Programs): Promise<Machine> {
-  for (const directory of [layout.run, layout.logs]) mkdirSync(directory, { recursive: true });
+  // What ended without "down" has left process ids behind, which mean other processes in this machine.
+  rmSync(layout.run, { recursive: true, force: true });
+  mkdirSync(layout.run, { recursive: true });
+  const previous = `${layout.logs}.previous`;
+  rmSync(previous, { recursive: true, force: true });
+  if (existsSync(layout.logs)) renameSync(layout.logs, previous);
+  mkdirSync(layout.logs, { recursive: true });
   const made = MOUNT_POINTS.filter((point) => !existsSync(point));
   for (const point of MOUNT_POINTS) {
     mkdirSync(point, { recursive: true });

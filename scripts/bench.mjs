@@ -21,6 +21,6 @@ await main(async () => {
       BENCH_ROUNDS: rounds,
     };
     say(`\n▸ ${BENCHMARKS[name]}`);
-    return vitest(['--project=bench', '--disable-console-intercept', `bench/${name}.bench.ts`], env);
+    return vitest([`bench/${name}.bench.ts`, '--project=bench', '--disable-console-intercept'], env);
   });
 });

@@ -4,15 +4,21 @@ import { build, git, goToolchain, nodePackages, root, say } from './setup.mjs';
 
 const cluster = `${root}/dist/cluster/main.js`;
 
+/** A cluster of its own, so that nobody's work is in the way: not that of a person, nor that of an earlier run. */
+const own = [cluster, '--name', 'tests'];
+
 /** Runs a command of the cluster's, and gives what it prints. */
 export const askCluster = (...parameters) =>
-  execFileSync(process.execPath, [cluster, ...parameters], {
+  execFileSync(process.execPath, [...own, ...parameters], {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'inherit'],
     maxBuffer: 1 << 26,
   });
 
-/** Brings everything up, calls `body` with a function that runs vitest, and takes the cluster down unless it is kept. */
+/**
+ * Brings a new cluster up, calls `body` with a function that runs vitest, and removes the cluster. With `keep` it takes
+ * the one that an earlier run left, and leaves it for the next.
+ */
 export async function onCluster({ keep }, body) {
   say('▸ setting up');
   await git(true);
@@ -21,11 +27,12 @@ export async function onCluster({ keep }, body) {
   await build();
   say('\n▸ the local cluster');
   try {
+    if (!keep) spawnSync(process.execPath, [...own, 'reset'], { stdio: 'ignore' });
     const state = JSON.parse(askCluster('up', '--json'));
     const vitest = (parameters, env = {}) =>
       spawnSync(
         process.execPath,
-        [cluster, 'exec', process.execPath, `${root}/node_modules/vitest/vitest.mjs`, 'run', ...parameters],
+        [...own, 'exec', process.execPath, `${root}/node_modules/vitest/vitest.mjs`, 'run', ...parameters],
         {
           cwd: root,
           stdio: ['ignore', 'inherit', 'inherit'],
@@ -34,6 +41,6 @@ export async function onCluster({ keep }, body) {
       ).status ?? 1;
     return await body(vitest);
   } finally {
-    if (!keep) spawnSync(process.execPath, [cluster, 'down'], { stdio: 'inherit' });
+    if (!keep) spawnSync(process.execPath, [...own, 'reset'], { stdio: 'inherit' });
   }
 }
