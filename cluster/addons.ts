@@ -90,13 +90,16 @@ export async function addOns(
       await apply(pullSecrets(layout), namespace);
     }
     await kubectl(['apply', '--server-side', '--force-conflicts', '--filename', join(built.argocd, 'crds')]);
-    await kubectl([
-      'wait',
-      '--for=condition=Established',
-      '--timeout=30s',
-      '--filename',
-      join(built.argocd, 'crds'),
-    ]);
+    // kubectl takes a definition that has no conditions yet for an error.
+    await until('the definitions', 60, () =>
+      kubectl([
+        'wait',
+        '--for=condition=Established',
+        '--timeout=30s',
+        '--filename',
+        join(built.argocd, 'crds'),
+      ]).then(() => true),
+    );
     await apply(argocd(layout), NAMESPACES.argocd);
   });
   writeFileSync(layout.path('argocd', 'tls', NODE.address), readFileSync(layout.certificate('ca')));

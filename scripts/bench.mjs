@@ -1,5 +1,5 @@
 // `npm run bench -- overhead | waiting [--rounds N] [--keep]`: runs a benchmark on the local cluster. Prints its table on stdout.
-import { askCluster, onCluster } from './on-cluster.mjs';
+import { benchmarkParts, onCluster } from './on-cluster.mjs';
 import { main, SetupError, say } from './setup.mjs';
 
 const BENCHMARKS = {
@@ -15,11 +15,7 @@ await main(async () => {
   }
   const rounds = parameters.includes('--rounds') ? parameters[parameters.indexOf('--rounds') + 1] : '5';
   return onCluster({ keep: parameters.includes('--keep') }, (vitest) => {
-    const env = {
-      YQ_DIRECTORY: askCluster('part', 'yq').trim(),
-      KWOK_DIRECTORY: askCluster('part', 'kwok').trim(),
-      BENCH_ROUNDS: rounds,
-    };
+    const env = { ...benchmarkParts(), BENCH_ROUNDS: rounds };
     say(`\n▸ ${BENCHMARKS[name]}`);
     return vitest([`bench/${name}.bench.ts`, '--project=bench', '--disable-console-intercept'], env);
   });

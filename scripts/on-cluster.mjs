@@ -15,6 +15,12 @@ export const askCluster = (...parameters) =>
     maxBuffer: 1 << 26,
   });
 
+/** What benchmarks need besides, as variables. */
+export const benchmarkParts = () => ({
+  YQ_DIRECTORY: askCluster('part', 'yq').trim(),
+  KWOK_DIRECTORY: askCluster('part', 'kwok').trim(),
+});
+
 /**
  * Brings a new cluster up, calls `body` with a function that runs vitest, and removes the cluster. With `keep` it takes
  * the one that an earlier run left, and leaves it for the next.

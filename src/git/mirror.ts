@@ -54,7 +54,9 @@ export class Mirror {
       { name: ref, type: 'branch' as const, skip: !ref.startsWith('refs/') },
     ];
     for (const { name, type, skip } of candidates) {
-      if (!skip && refs.has(name)) return { commit: await this.fetch(name, signal), type };
+      if (skip) continue;
+      const found = refs.get(name);
+      if (found) return { commit: (await this.seen(found)) ?? (await this.fetch(name, signal)), type };
     }
     if (/^[0-9a-f]{7,40}$/.test(ref)) {
       const commit = await this.fetchCommit(ref, signal);
@@ -72,8 +74,13 @@ export class Mirror {
 
   /** Fetches a branch that must exist. */
   async fetchBranch(branch: string, signal?: AbortSignal): Promise<CommitSha> {
-    const refs = await this.remoteRefs(signal);
-    if (!refs.has(`refs/heads/${branch}`)) {
+    const ref = `refs/heads/${branch}`;
+    try {
+      return await this.fetch(ref, signal);
+    } catch (error) {
+      if (signal?.aborted) throw signal.reason;
+      const refs = await this.remoteRefs(signal);
+      if (refs.has(ref)) throw error;
       throw new ThroughlineError(
         'TL_REF_NOT_FOUND',
         `${redact(this.repository)} has no branch ${JSON.stringify(branch)}`,
@@ -83,12 +90,20 @@ export class Mirror {
         },
       );
     }
-    return this.fetch(`refs/heads/${branch}`, signal);
   }
 
   /** Whether the repository has a commit; it is fetched where it is not here yet. */
   async has(commit: string, signal?: AbortSignal): Promise<boolean> {
     return (await this.fetchCommit(commit, signal)) !== undefined;
+  }
+
+  /** A commit that an earlier fetch brought whole; undefined where none did. Touches no network. */
+  private async seen(commit: string): Promise<CommitSha | undefined> {
+    const ref = `refs/throughline/seen/${commit}`;
+    const found = await gitIn(this.directory)
+      .raw(['rev-parse', '--verify', '--quiet', `${ref}^{commit}`])
+      .catch(() => '');
+    return found ? parseCommitSha(found.trim()) : undefined;
   }
 
   /** Whether one commit is in the history of another, or is it. Both are here. */
@@ -169,7 +184,7 @@ export class Mirror {
     try {
       await git.raw([
         'fetch',
-        '--quiet',
+        '--verbose', // simple-git waits 50 ms longer for commands that say nothing
         '--no-tags',
         '--no-write-fetch-head',
         '--',
@@ -181,9 +196,15 @@ export class Mirror {
       throw remoteFailure(this.repository, error);
     }
     const commit = parseCommitSha((await git.raw(['rev-parse', '--verify', `${landing}^{commit}`])).trim());
-    await git.raw(['update-ref', `refs/throughline/seen/${commit}`, commit]); // keeps the objects, speeds up later fetches
-    await git.raw(['update-ref', '-d', landing]);
+    // What was seen keeps its objects, and speeds up later fetches.
+    await this.updateRefs(`update refs/throughline/seen/${commit} ${commit}`, `delete ${landing}`);
     return commit;
+  }
+
+  /** git update-ref(1), `--stdin`: all of them or none. A transaction answers, where plain updates say nothing. */
+  private async updateRefs(...commands: string[]): Promise<void> {
+    const input = ['start', ...commands, 'commit', ''].join('\n');
+    await gitIn(this.directory, undefined, {}, input).raw(['update-ref', '--stdin']);
   }
 
   private async fetchCommit(id: string, signal?: AbortSignal): Promise<CommitSha | undefined> {
@@ -214,11 +235,11 @@ export class Mirror {
         throw remoteFailure(this.repository, error);
       }
       found = await lookUp();
-      if (found) await git.raw(['update-ref', `refs/throughline/seen/${found}`, found]);
       const landed = (await git.raw(['for-each-ref', '--format=%(refname)', landing]))
         .split('\n')
         .filter(Boolean);
-      for (const ref of landed) await git.raw(['update-ref', '-d', ref]);
+      const keep = found ? [`update refs/throughline/seen/${found} ${found}`] : [];
+      await this.updateRefs(...keep, ...landed.map((ref) => `delete ${ref}`));
     }
     return found ? parseCommitSha(found) : undefined;
   }

@@ -41,9 +41,11 @@ export function createActivities(dependencies: ActivityDependencies): Activities
   return {
     prepareRelease: (request) =>
       run(async ({ signal, report }): Promise<PreparedRelease> => {
+        const built = builder.check(); // meanwhile
+        built.catch(() => undefined); // what is wrong with the plan is said first
         const prepared = await prepareRelease(request, gitCache, settings, signal, report);
         const { namespace } = await runner.check(prepared.job);
-        await builder.check();
+        await built;
         return { ...prepared, jobNamespace: namespace };
       }),
 
@@ -52,8 +54,10 @@ export function createActivities(dependencies: ActivityDependencies): Activities
         for (const target of plan.deploy) {
           const edit = (text: string) =>
             editManifest(text, target.manifest, placeholderChange(target.container));
+          const watched = sync && target.argocd && sync.check({ ...target, ...target.argocd }, context);
+          watched?.catch(() => undefined); // the manifest is judged first
           await gitops.check({ ...target, edit }, context);
-          if (sync && target.argocd) await sync.check({ ...target, ...target.argocd }, context);
+          await watched;
         }
       }),
 

@@ -10,7 +10,15 @@ import { SharedWatch } from '../../kubernetes/shared-watch.js';
 import type { Logger } from '../../telemetry/log.js';
 import { workloadOf } from '../gitops/manifest.js';
 import type { GitOpsRepository, Revision } from '../gitops/writer.js';
-import { type Application, ailing, complaints, heldBack, pausedBy, revisionAt } from './application.js';
+import {
+  type Application,
+  ailing,
+  complaints,
+  heldBack,
+  pausedBy,
+  revisionAt,
+  type SourceOf,
+} from './application.js';
 import { missingOf } from './rollout.js';
 import { sourceOf } from './sources.js';
 import type { ExpectedDeployment, SyncOptions, SyncTarget, SyncWatcher } from './watcher.js';
@@ -110,7 +118,7 @@ export class ArgoCdSyncWatcher implements SyncWatcher {
     relations: Relations,
     signal: AbortSignal,
   ): Promise<Obstacle | undefined> {
-    const { index } = await sourceOf(this.gitops, application, expected, signal);
+    const { index } = await relations.source(application);
     const { sync, health, operationState } = application.status ?? {};
     relations.behind = false;
     relations.rollingOut = false;
@@ -158,7 +166,7 @@ export class ArgoCdSyncWatcher implements SyncWatcher {
     if (!ofOurs || sync?.status !== 'Synced')
       return this.unsynced(application, operation, synced, because, signal);
     relations.rollingOut = true;
-    const missing = await this.rollout(application, expected, signal);
+    const missing = await this.rollout(application, expected, relations, signal);
     if (health?.status === 'Degraded' || health?.status === 'Missing') {
       const details = [health.message, ...ailing(application), ...(missing ? [missing] : [])]
         .filter(Boolean)
@@ -217,9 +225,10 @@ export class ArgoCdSyncWatcher implements SyncWatcher {
   private async rollout(
     application: Application,
     expected: ExpectedDeployment,
+    relations: Relations,
     signal: AbortSignal,
   ): Promise<string | undefined> {
-    const found = await this.workload(application, expected, signal);
+    const found = await this.workload(application, relations, signal);
     if (!found) return undefined;
     const { workload, pods } = found;
     return missingOf(workload, pods, {
@@ -230,12 +239,8 @@ export class ArgoCdSyncWatcher implements SyncWatcher {
   }
 
   /** The workload of the manifest, as the cluster has it, and its pods. */
-  private async workload(application: Application, expected: ExpectedDeployment, signal: AbortSignal) {
-    const named = workloadOf(
-      await this.gitops.manifestAt(expected, expected.commit, signal),
-      expected.manifest,
-      expected.container,
-    );
+  private async workload(application: Application, relations: Relations, signal: AbortSignal) {
+    const named = await relations.workload();
     const plural = WORKLOADS[named.kind];
     // Kustomize may put something before or behind a name.
     const resource = (application.status?.resources ?? []).find(
@@ -270,9 +275,9 @@ export class ArgoCdSyncWatcher implements SyncWatcher {
     relations: Relations,
     signal: AbortSignal,
   ): Promise<SyncedDeployment> {
-    const { index } = await sourceOf(this.gitops, application, expected, signal);
+    const { index } = await relations.source(application);
     const { operationState } = application.status ?? {};
-    const found = await this.workload(application, expected, signal);
+    const found = await this.workload(application, relations, signal);
     const revision = revisionAt(
       index,
       operationState?.syncResult?.revision,
@@ -333,12 +338,33 @@ class Relations {
   /** Only pods are waited for. */
   rollingOut = false;
   private readonly known = new Map<string, Revision>();
+  private watched: { spec: string; source: Promise<SourceOf> } | undefined;
+  private named: Promise<ReturnType<typeof workloadOf>> | undefined;
 
   constructor(
     private readonly gitops: GitOpsRepository,
     private readonly expected: ExpectedDeployment,
     private readonly signal: AbortSignal,
   ) {}
+
+  /** The source that deploys the manifest, as long as the Application says the same. */
+  source(application: Application): Promise<SourceOf> {
+    const spec = JSON.stringify([application.spec.source, application.spec.sources]);
+    if (this.watched?.spec !== spec) {
+      const source = sourceOf(this.gitops, application, this.expected, this.signal);
+      this.watched = { spec, source };
+    }
+    return this.watched.source;
+  }
+
+  /** What the manifest calls the workload, at our commit. */
+  workload(): Promise<ReturnType<typeof workloadOf>> {
+    const { manifest, container, commit } = this.expected;
+    this.named ??= this.gitops
+      .manifestAt(this.expected, commit, this.signal)
+      .then((text) => workloadOf(text, manifest, container));
+    return this.named;
+  }
 
   async of(revision: string): Promise<Revision> {
     const known = this.known.get(revision);
