@@ -67,6 +67,17 @@ export interface DeploymentWait {
   readonly deadline: string;
 }
 
+/** How far a release's trace had come. */
+export interface TracePosition {
+  /** The run that was looked at: a reset begins another. */
+  readonly runId: string;
+  /** How many stages had ended. */
+  readonly ended: number;
+  readonly closed: boolean;
+  /** Whether there is a collector at all, and the caller's trace is sampled. */
+  readonly exported: boolean;
+}
+
 export interface Activities {
   /** Resolves the ref, loads and checks the plan, and checks that this worker could run it. Changes nothing. */
   prepareRelease(request: ReleaseRequest): Promise<PreparedRelease>;
@@ -90,8 +101,17 @@ export interface Activities {
   awaitDeployment(wait: DeploymentWait): Promise<SyncedDeployment>;
   /** The commit of a deployment that was interrupted, where it got through. Changes nothing. */
   findDeployment(change: DeploymentChange): Promise<GitOpsCommit | undefined>;
-  /** Hands spans to the collector. Idempotent: ids and content are functions of the release (DESIGN §5.2). */
+  /** Hands spans to the collector: how 0.1.0 delivered them. */
   deliverSpans(spans: readonly SpanRecord[]): Promise<void>;
+  /** Waits until a stage of the release has ended since, or the release itself. Changes nothing. */
+  followRelease(release: ReleaseId, since: TracePosition | undefined): Promise<TracePosition>;
+  /**
+   * Hands the spans of everything that has ended to the collector, but those delivered before, and gives their ids.
+   * Idempotent: ids and content are functions of the release's history (DESIGN §5.2).
+   */
+  exportTrace(release: ReleaseId, delivered: readonly string[]): Promise<string[]>;
+  /** Has the traces delivered of releases that ended without, in the last hours. Idempotent by the deliveries' ids. */
+  reconcileTraces(hours: number): Promise<number>;
   /** A page of a training log. */
   readTrainingLog(job: string, from: string | undefined, bytes: number): Promise<LogPage>;
 }

@@ -8,6 +8,7 @@ import { EXIT, printError } from './output.js';
 import { releaseCommand } from './release.js';
 import { devCommand, gatewayCommand, workerCommand } from './serve.js';
 import { statusCommand } from './status.js';
+import { traceCommand } from './trace.js';
 import { validateCommand } from './validate.js';
 
 const program = new Command('throughline')
@@ -23,6 +24,7 @@ for (const add of [
   listCommand,
   cancelCommand,
   logsCommand,
+  traceCommand,
   validateCommand,
   gatewayCommand,
   workerCommand,

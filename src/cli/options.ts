@@ -2,7 +2,6 @@
 import { type Command, Option } from 'commander';
 import { devEndpoints } from '../dev/dev.js';
 import { ReleaseService } from '../releases/service.js';
-import { clientInterceptor } from '../telemetry/interceptors.js';
 import { startTelemetry, type Telemetry } from '../telemetry/sdk.js';
 import { type TemporalTarget, temporalClient } from '../temporal/connect.js';
 import { defaultDataDirectory } from '../worker/config.js';
@@ -52,9 +51,7 @@ export async function withReleases<T>(
   run: (releases: ReleaseService) => Promise<T>,
 ): Promise<T> {
   const telemetry: Telemetry = startTelemetry('throughline-cli');
-  const { client, connection, address } = temporalClient(await temporalTarget(options), [
-    clientInterceptor(),
-  ]);
+  const { client, connection, address } = temporalClient(await temporalTarget(options));
   const taskQueue = options.taskQueue ?? 'throughline';
   try {
     return await run(new ReleaseService({ client, connection, address, taskQueue }));

@@ -1,12 +1,14 @@
 // The long-running commands: gateway, worker, and dev, which is both with what they need.
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { startCollector } from '../dev/collector.js';
 import { startDev } from '../dev/dev.js';
 import { ThroughlineError } from '../domain/errors.js';
 import { createGateway } from '../gateway/server.js';
 import { ReleaseService } from '../releases/service.js';
-import { clientInterceptor } from '../telemetry/interceptors.js';
 import { createLogger, type Logger } from '../telemetry/log.js';
-import { startTelemetry, type Telemetry } from '../telemetry/sdk.js';
+import { isExportConfigured, startTelemetry, type Telemetry } from '../telemetry/sdk.js';
 import { temporalClient, workerConnection } from '../temporal/connect.js';
 import { registerSearchAttributes } from '../temporal/register.js';
 import { workerConfig } from '../worker/config.js';
@@ -29,7 +31,7 @@ export function gatewayCommand(program: Command): void {
       const config = workerConfig();
       await serve('throughline-gateway', config.logLevel, async ({ log }) => {
         const target = await temporalTarget(options);
-        const { client, connection, address } = temporalClient(target, [clientInterceptor()]);
+        const { client, connection, address } = temporalClient(target);
         const taskQueue = options.taskQueue ?? config.taskQueue;
         const releases = new ReleaseService({ client, connection, address, taskQueue });
         const gateway = createGateway({ releases, log, publicUrl: options.publicUrl?.replace(/\/+$/, '') });
@@ -78,6 +80,8 @@ export function devCommand(program: Command): void {
     .option('--port <port>', 'the gateway’s port; 0 for any', port, 8088)
     .option('--temporal-port <port>', 'Temporal’s port; 0 for any', port, 7233)
     .option('--ui-port <port>', 'port of Temporal’s UI; 0 for any', port, 8233)
+    .option('--otlp-http-port <port>', 'port of the OTLP receiver, HTTP; 0 for any', port, 4318)
+    .option('--otlp-grpc-port <port>', 'port of the OTLP receiver, gRPC; 0 for any', port, 4317)
     .option('--no-worker', 'leave the worker out; start it with `throughline worker`')
     .option('--json', 'print one JSON line with the addresses when everything runs')
     .action(
@@ -86,19 +90,28 @@ export function devCommand(program: Command): void {
         port: number;
         temporalPort: number;
         uiPort: number;
+        otlpHttpPort: number;
+        otlpGrpcPort: number;
         worker: boolean;
         json?: boolean;
       }) => {
-        const config = workerConfig({
-          THROUGHLINE_LOG_LEVEL: 'warn',
-          ...process.env,
-          ...dataOption(options),
+        const settings = { THROUGHLINE_LOG_LEVEL: 'warn', ...process.env, ...dataOption(options) };
+        const { data } = workerConfig(settings);
+        await mkdir(data, { recursive: true, mode: 0o700 });
+        const collector = await startCollector({
+          file: join(data, 'spans.jsonl'),
+          httpPort: options.otlpHttpPort,
+          grpcPort: options.otlpGrpcPort,
         });
+        // Unless there is another one: then what is sent goes there.
+        if (!isExportConfigured(process.env)) process.env.OTEL_EXPORTER_OTLP_ENDPOINT = collector.http;
+        const config = workerConfig({ ...settings, ...process.env });
         await serve('throughline-dev', config.logLevel, async ({ log, telemetry }) => {
           const dev = await startDev({
             config,
             telemetry,
             log,
+            collector,
             say,
             gatewayPort: options.port,
             temporalPort: options.temporalPort,
@@ -106,19 +119,27 @@ export function devCommand(program: Command): void {
             withWorker: options.worker,
           });
           const { gateway, temporal, ui } = dev.endpoints;
-          if (options.json) printJson({ gateway, temporal, ui, data: config.data });
+          if (options.json) printJson({ gateway, temporal, ui, otlp: dev.endpoints.otlp, data: config.data });
           say(
             [
               '',
               `  gateway   ${gateway}/v1/releases`,
               `  Temporal  ${temporal}   (temporal workflow list --address ${temporal})`,
               `  UI        ${ui}/namespaces/default/workflows`,
+              `  OTLP      ${collector.http}   (gRPC: ${collector.grpc})`,
               `  data      ${config.data}`,
               '',
               'Ctrl-C stops it; what runs goes on at the next start.',
             ].join('\n'),
           );
-          return dev;
+          return {
+            failed: dev.failed,
+            stop: async () => {
+              await dev.stop();
+              await telemetry.shutdown();
+              await collector.stop();
+            },
+          };
         });
       },
     );

@@ -7,13 +7,13 @@ import { createGateway } from '../gateway/server.js';
 import { identify, isAlive, type ProcessIdentity, readJson, writeAtomically } from '../processes/index.js';
 import { becomeOwner } from '../processes/ownership.js';
 import { ReleaseService } from '../releases/service.js';
-import { clientInterceptor } from '../telemetry/interceptors.js';
 import type { Logger } from '../telemetry/log.js';
 import type { Telemetry } from '../telemetry/sdk.js';
 import { temporalClient, workerConnection } from '../temporal/connect.js';
 import { registerSearchAttributes } from '../temporal/register.js';
 import { cacheDirectory, type WorkerConfig } from '../worker/config.js';
 import { startWorker } from '../worker/worker.js';
+import type { Collector } from './collector.js';
 import { freePort } from './ports.js';
 import { temporalBinary } from './temporal-binary.js';
 import { startTemporalServer } from './temporal-server.js';
@@ -22,6 +22,7 @@ export interface DevOptions {
   readonly config: WorkerConfig;
   readonly telemetry: Telemetry;
   readonly log: Logger;
+  readonly collector: Collector | undefined;
   readonly gatewayPort: number;
   readonly temporalPort: number;
   readonly uiPort: number;
@@ -35,6 +36,10 @@ export interface DevEndpoints {
   readonly gateway: string;
   readonly temporal: string;
   readonly ui: string;
+  /** Where programs send what OpenTelemetry has them send. */
+  readonly otlp?: { readonly http: string; readonly grpc: string } | undefined;
+  /** Where what they sent is asked for. */
+  readonly spans?: string | undefined;
   readonly process: ProcessIdentity;
 }
 
@@ -69,7 +74,7 @@ export async function startDev(options: DevOptions): Promise<RunningDev> {
     });
     stops.push(() => server.stop());
     const target = { address: server.address, namespace: 'default' };
-    const { client, connection, address, namespace } = temporalClient(target, [clientInterceptor()]);
+    const { client, connection, address, namespace } = temporalClient(target);
     stops.push(() => connection.close());
     await connection.ensureConnected();
     await registerSearchAttributes(connection, namespace);
@@ -95,6 +100,8 @@ export async function startDev(options: DevOptions): Promise<RunningDev> {
       gateway: url,
       temporal: server.address,
       ui: server.uiUrl,
+      otlp: options.collector && { http: options.collector.http, grpc: options.collector.grpc },
+      spans: options.collector?.spans,
       process: self,
     };
     const record = endpointsFile(config.data);

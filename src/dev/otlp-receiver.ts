@@ -32,6 +32,27 @@ message AnyValue { oneof value {
 message ArrayValue { repeated AnyValue values = 1; }
 `;
 
+const { root } = protobuf.parse(PROTO);
+const Request = root.lookupType('Request');
+const Response = root.lookupType('Response');
+
+const decodeRequest = (bytes: Uint8Array) =>
+  Request.toObject(Request.decode(bytes), { longs: String, defaults: true, oneofs: true }) as WireRequest;
+
+/** An ExportTraceServiceRequest in its binary form. Throws where it is none. */
+export const decodeProtobuf = (bytes: Uint8Array): ReceivedSpan[] =>
+  decodeRequest(bytes).resourceSpans.flatMap(readSpans);
+
+/** The same as JSON: ids are in hexadecimal there, unlike in the JSON form of any other protobuf message. */
+export function decodeJson(text: string): ReceivedSpan[] {
+  const message = JSON.parse(text, (key, value) =>
+    /^(?:traceId|spanId|parentSpanId)$/.test(key) && typeof value === 'string'
+      ? Buffer.from(value, 'hex').toString('base64')
+      : value,
+  ) as Record<string, unknown>;
+  return decodeProtobuf(Request.encode(Request.fromObject(message)).finish());
+}
+
 export interface ReceivedSpan {
   readonly service: string;
   readonly traceId: string;
@@ -56,32 +77,45 @@ export interface OtlpReceiver {
   stop(): void;
 }
 
-export async function startOtlpReceiver(): Promise<OtlpReceiver> {
-  const { root } = protobuf.parse(PROTO);
-  const Request = root.lookupType('Request');
-  const Response = root.lookupType('Response');
+export interface ReceiverOptions {
+  /** 0: any. */
+  readonly port?: number;
+  /** Where spans go, besides what is given back. */
+  readonly spans?: ReceivedSpan[];
+  /** Called before the sender is answered, which waits for it. */
+  readonly onSpans?: (spans: readonly ReceivedSpan[]) => Promise<void>;
+}
+
+export async function startOtlpReceiver(options: ReceiverOptions = {}): Promise<OtlpReceiver> {
   const service: ServiceDefinition = {
     Export: {
       path: '/opentelemetry.proto.collector.trace.v1.TraceService/Export',
       requestStream: false,
       responseStream: false,
       requestSerialize: (value) => Buffer.from(Request.encode(value).finish()),
-      requestDeserialize: (bytes) =>
-        Request.toObject(Request.decode(bytes), { longs: String, defaults: true, oneofs: true }),
+      requestDeserialize: decodeRequest,
       responseSerialize: (value) => Buffer.from(Response.encode(value).finish()),
       responseDeserialize: (bytes) => Response.decode(bytes),
     },
   };
-  const spans: ReceivedSpan[] = [];
+  const { port: wanted = 0, spans = [], onSpans } = options;
   const server = new Server();
   server.addService(service, {
     Export(call: ServerUnaryCall<WireRequest, unknown>, reply: sendUnaryData<unknown>) {
-      spans.push(...call.request.resourceSpans.flatMap(readSpans));
-      reply(null, {});
+      const received = call.request.resourceSpans.flatMap(readSpans);
+      if (onSpans) {
+        onSpans(received).then(
+          () => reply(null, {}),
+          (error) => reply(error as Error),
+        );
+      } else {
+        spans.push(...received);
+        reply(null, {});
+      }
     },
   });
   const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, bound) =>
+    server.bindAsync(`127.0.0.1:${wanted}`, ServerCredentials.createInsecure(), (error, bound) =>
       error ? reject(error) : resolve(bound),
     );
   });

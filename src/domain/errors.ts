@@ -40,6 +40,11 @@ export const ERROR_KINDS = {
     'The image builder, its registry or the git server of the build did not answer.',
     'Nothing to do where it comes back: it is waited for. Look at buildkitd and at the registry otherwise.',
   ),
+  TL_COLLECTOR_UNREACHABLE: kind(
+    503,
+    'The OTLP endpoint did not take the spans.',
+    'Look at the collector and at the address; the trace can be sent again at any time, with the same ids.',
+  ),
   TL_CONFIG_INVALID: kind(
     400,
     'A setting of the server, the worker or the command line is not usable.',

@@ -70,6 +70,8 @@ export interface PodRecord {
   readonly exitCode?: number | undefined;
   /** How it ended, in a person's words; undefined while it runs. */
   readonly end?: string | undefined;
+  /** When somebody asked for its end, where its program's own was not seen. */
+  readonly goneAt?: string | undefined;
 }
 
 export type NonFinite = 'NaN' | 'Infinity' | '-Infinity';
@@ -127,6 +129,10 @@ export interface Stage {
   readonly status: StageStatus;
   readonly startedAt: string;
   readonly endedAt?: string | undefined;
+  /** Of its span. */
+  readonly spanId?: string | undefined;
+  /** What it ended with, where that was no success. */
+  readonly problem?: Pick<Problem, 'code' | 'message'> | undefined;
 }
 
 /** How a release ended. */

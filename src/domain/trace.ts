@@ -60,7 +60,15 @@ export function releaseContext(release: ReleaseId, caller: SpanContext | undefin
   };
 }
 
-/** The id of a span of a release, by what it stands for: `RUN`, `train`, `deploy production`. 16 hex digits. */
-export function spanIdOf(release: ReleaseId, span: string): string {
-  return sha256Hex(`span\n${release}\n${span}`).slice(0, 16);
+/** The id of a span of a release, by what it stands for. 16 hex digits. */
+export function spanIdOf(release: ReleaseId, ...span: (string | number)[]): string {
+  return sha256Hex(['span', release, ...span].join('\n')).slice(0, 16);
 }
+
+/** A stage that is gone through again, after a reset, begins at another time. */
+export const stageSpanId = (release: ReleaseId, stage: string, startedAt: string) =>
+  spanIdOf(release, stage, startedAt);
+
+/** An attempt of an activity. Ids of activities are given again after a reset; the time is another one. */
+export const attemptSpanId = (release: ReleaseId, activity: string, scheduledMs: number, attempt: number) =>
+  spanIdOf(release, 'attempt', activity, scheduledMs, attempt);

@@ -27,6 +27,20 @@ export const ATTR = {
   modelDigest: 'ml.model.digest',
   datasetName: 'ml.dataset.name',
   datasetVersion: 'ml.dataset.version',
+  workerId: 'cicd.worker.id',
+  namespace: 'k8s.namespace.name',
+  podName: 'k8s.pod.name',
+  podUid: 'k8s.pod.uid',
+  nodeName: 'k8s.node.name',
+  deploymentName: 'k8s.deployment.name',
+  imageId: 'container.image.id',
+  exitCode: 'process.exit.code',
+  /** The project's own: no convention knows attempts (open-telemetry/semantic-conventions#1648). */
+  attempt: 'throughline.attempt.number',
+  attempts: 'throughline.attempt.count',
+  attemptSilent: 'throughline.attempt.silent',
+  podEnd: 'throughline.pod.end',
+  application: 'throughline.argocd.application',
 } as const;
 
 /** Values of `cicd.pipeline.result` and `cicd.pipeline.task.run.result`. */

@@ -1,7 +1,8 @@
 // Hands computed spans to the collector and waits for its answer, unlike a batch processor, which forgets what it could
 // not send. The caller tries again; ids and content stay the same.
-import { SpanKind, SpanStatusCode } from '@opentelemetry/api';
+import { createTraceState, SpanKind, SpanStatusCode } from '@opentelemetry/api';
 import { ExportResultCode, hrTimeDuration, millisToHrTime } from '@opentelemetry/core';
+import { JsonTraceSerializer } from '@opentelemetry/otlp-transformer';
 import type { Resource } from '@opentelemetry/resources';
 import type { ReadableSpan, SpanExporter } from '@opentelemetry/sdk-trace-base';
 import { VERSION } from '../version.js';
@@ -26,13 +27,24 @@ export async function deliver(
   });
 }
 
+/** OTLP/JSON (opentelemetry-proto, "JSON Protobuf Encoding"). */
+export function toOtlpJson(spans: readonly SpanRecord[], resource: Resource): unknown {
+  const bytes = JsonTraceSerializer.serializeRequest(spans.map((span) => readable(span, resource)));
+  return JSON.parse(Buffer.from(bytes ?? []).toString('utf8') || '{}');
+}
+
 function readable(span: SpanRecord, resource: Resource): ReadableSpan {
   const startTime = millisToHrTime(Date.parse(span.start));
   const endTime = millisToHrTime(Math.max(Date.parse(span.end), Date.parse(span.start)));
-  const context = { traceId: span.traceId, spanId: span.spanId, traceFlags: span.flags };
+  const context = {
+    traceId: span.traceId,
+    spanId: span.spanId,
+    traceFlags: span.flags,
+    ...(span.tracestate ? { traceState: createTraceState(span.tracestate) } : {}),
+  };
   return {
     name: span.name,
-    kind: span.kind === 'SERVER' ? SpanKind.SERVER : SpanKind.INTERNAL,
+    kind: SpanKind[span.kind],
     spanContext: () => context,
     ...(span.parentSpanId
       ? { parentSpanContext: { ...context, spanId: span.parentSpanId, isRemote: span.parentIsRemote } }
@@ -48,7 +60,7 @@ function readable(span: SpanRecord, resource: Resource): ReadableSpan {
     attributes: Object.fromEntries(
       Object.entries(span.attributes).map(([name, value]) => [
         name,
-        typeof value === 'string' ? value : [...value],
+        typeof value === 'object' ? [...value] : value,
       ]),
     ),
     links: [],

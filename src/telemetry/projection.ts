@@ -1,9 +1,11 @@
-// The release's trace, computed from its record: a pure function, so that the same release gives the same spans with
-// the same ids and times wherever and whenever it is computed (DESIGN §5.2). Free of I/O: workflow code uses it.
-import type { Problem } from '../domain/errors.js';
-import type { OutcomeStatus, ReleaseRecord, Stage, StageStatus } from '../domain/release.js';
-import { parseTraceparent, type SpanContext, spanIdOf } from '../domain/trace.js';
+// The release's trace, computed from its history: a pure function, so that the same release gives the same spans with
+// the same ids and times wherever and whenever it is computed (DESIGN §5.2). Of a release that goes on it gives the
+// spans that will not change any more.
+import type { Observation } from '../domain/observation.js';
+import type { OutcomeStatus, Stage, StageStatus } from '../domain/release.js';
+import { attemptSpanId, parseTraceparent, type SpanContext, spanIdOf } from '../domain/trace.js';
 import { ATTR, type PipelineResult } from './attributes.js';
+import type { Activity, Attempt, Closing, KnownRecord, ReleaseRun } from './history.js';
 
 /** A finished span as data. Times are ISO 8601, UTC. */
 export interface SpanRecord {
@@ -13,13 +15,29 @@ export interface SpanRecord {
   /** Whether the parent is in another process. */
   readonly parentIsRemote: boolean;
   readonly flags: number;
+  /** W3C Trace Context, `tracestate`: as the caller sent it. */
+  readonly tracestate?: string | undefined;
   readonly name: string;
-  readonly kind: 'SERVER' | 'INTERNAL';
+  readonly kind: 'SERVER' | 'CLIENT' | 'INTERNAL';
   readonly start: string;
   readonly end: string;
-  readonly attributes: Readonly<Record<string, string | readonly string[]>>;
+  readonly attributes: Readonly<Record<string, string | number | boolean | readonly string[]>>;
   readonly error?: string | undefined;
 }
+
+export interface ProjectedTrace {
+  readonly traceId: string;
+  /** False where the caller decided against this trace: then there are no spans. */
+  readonly sampled: boolean;
+  readonly spans: readonly SpanRecord[];
+  /** How many stages have ended. */
+  readonly ended: number;
+  /** Whether this is all of it. */
+  readonly closed: boolean;
+}
+
+/** A wait is worth a span from this length on. Milliseconds. */
+const SHORTEST_WAIT = 1_000;
 
 const RESULTS: Readonly<Record<OutcomeStatus, PipelineResult>> = {
   SUCCEEDED: 'success',
@@ -27,6 +45,16 @@ const RESULTS: Readonly<Record<OutcomeStatus, PipelineResult>> = {
   FAILED: 'error',
   CANCELED: 'cancellation',
   SUPERSEDED: 'skip',
+};
+
+/** What a run that did not come to its own end has as its result. */
+const CLOSED: Readonly<Record<Closing['how'], PipelineResult>> = {
+  completed: 'success',
+  failed: 'error',
+  canceled: 'cancellation',
+  terminated: 'cancellation',
+  'timed out': 'timeout',
+  continued: 'success',
 };
 
 /** Task types that the conventions know; other stages have none. */
@@ -38,96 +66,260 @@ const TASK_TYPES: Partial<Record<Stage['type'], string>> = {
   verify: 'test',
 };
 
-/** Spans of a release that has ended: its own, and one a stage. Empty where the caller's trace is not sampled. */
-export function projectRelease(record: ReleaseRecord, caller: string | undefined): SpanRecord[] {
-  const run = parseTraceparent(record.traceparent);
-  const { outcome, endedAt } = record;
-  if (!outcome || !endedAt || (run.flags & 1) === 0) return [];
-  return [
-    runSpan(record, run, outcome.status, endedAt, caller),
-    ...record.stages.map((stage) => stageSpan(record, run, stage, endedAt)),
-  ];
-}
-
-function runSpan(
-  record: ReleaseRecord,
-  run: SpanContext,
-  status: OutcomeStatus,
-  endedAt: string,
-  caller: string | undefined,
-): SpanRecord {
-  const parent = caller === undefined ? undefined : parseTraceparent(caller);
-  const problem = record.outcome && 'problem' in record.outcome ? record.outcome.problem : undefined;
+/** The trace of a release from its runs: one, or several where it was reset, the newest last. */
+export function projectTrace(runs: readonly ReleaseRun[]): ProjectedTrace {
+  const newest = runs.at(-1);
+  if (!newest) throw new Error('a release has at least one run');
+  const context = parseTraceparent(newest.request.trace.traceparent);
+  const spans = new Map<string, SpanRecord>();
+  let again = false;
+  for (const [index, run] of runs.entries()) {
+    const next = runs[index + 1];
+    // What two runs share is the same in both.
+    for (const span of new RunProjection(run, context, next, again).spans()) spans.set(span.spanId, span);
+    again ||= run.closing !== undefined && !endedByReset(run, next);
+  }
+  const sampled = (context.flags & 1) === 1;
   return {
-    traceId: run.traceId,
-    spanId: run.spanId,
-    parentSpanId: parent?.spanId,
-    parentIsRemote: parent !== undefined,
-    flags: run.flags,
-    name: `RUN ${record.model ?? 'release'}`,
-    kind: 'SERVER',
-    start: record.request.requestedAt,
-    end: endedAt,
-    attributes: {
-      [ATTR.pipelineName]: record.model ?? 'release',
-      [ATTR.pipelineRunId]: record.release,
-      [ATTR.pipelineAction]: 'RUN',
-      [ATTR.pipelineResult]: RESULTS[status],
-      [ATTR.repositoryUrl]: record.request.repository,
-      [ATTR.headName]: record.request.ref,
-      ...(record.commit ? { [ATTR.headRevision]: record.commit } : {}),
-      ...(record.dataset
-        ? { [ATTR.datasetName]: record.dataset.name, [ATTR.datasetVersion]: record.dataset.version }
-        : {}),
-      ...(record.training
-        ? { [ATTR.modelId]: record.training.id, [ATTR.modelDigest]: record.training.digest }
-        : {}),
-      ...(record.image
-        ? {
-            [ATTR.imageName]: record.image.name.replace(/:[^:/]+$/, ''),
-            [ATTR.imageRepoDigests]: [record.image.reference.replace(/:[^:/@]+@/, '@')],
-            [ATTR.manifestDigest]: record.image.digest,
-          }
-        : {}),
-      ...(problem ? { [ATTR.errorType]: problem.code } : {}),
-    },
-    error: status === 'FAILED' ? summaryOf(problem) : undefined,
+    traceId: context.traceId,
+    sampled,
+    spans: sampled ? [...spans.values()] : [],
+    ended: newest.record?.stages.filter(({ endedAt }) => endedAt).length ?? 0,
+    closed: newest.closing !== undefined,
   };
 }
 
-function stageSpan(record: ReleaseRecord, run: SpanContext, stage: Stage, endedAt: string): SpanRecord {
-  const type = TASK_TYPES[stage.type];
-  const failed = stage.status === 'FAILED';
-  const problem = record.outcome && 'problem' in record.outcome ? record.outcome.problem : undefined;
-  const environment = stage.type === 'deploy' ? stage.name.replace(/^deploy /, '') : undefined;
+/** A reset of a running release ends one run and begins another, which goes on with the same trace. */
+function endedByReset({ closing }: ReleaseRun, next: ReleaseRun | undefined): boolean {
+  return closing?.how === 'terminated' && next?.resetAt !== undefined && closing.at >= next.resetAt;
+}
+
+class RunProjection {
+  private readonly record: KnownRecord | undefined;
+  private readonly closing: Closing | undefined;
+  private readonly root: string;
+
+  constructor(
+    private readonly run: ReleaseRun,
+    private readonly context: SpanContext,
+    private readonly next: ReleaseRun | undefined,
+    /** An earlier run has come to an end of its own, and has the release's own span. */
+    private readonly again: boolean,
+  ) {
+    this.record = run.record;
+    this.closing = run.closing;
+    this.root = context.spanId;
+  }
+
+  spans(): SpanRecord[] {
+    const { activities, request } = this.run;
+    const stages = this.record?.stages ?? [];
+    return [
+      ...stages.map((stage) => this.stage(stage)),
+      ...activities.flatMap((activity) => [
+        ...this.attempts(activity),
+        ...this.waits(activity),
+        ...activity.observed.map((one) => this.observation(one, activity)),
+      ]),
+      this.whole(),
+    ]
+      .filter((span) => span !== undefined)
+      .map((span) => ({
+        ...span,
+        ...(request.trace.tracestate ? { tracestate: request.trace.tracestate } : {}),
+      }));
+  }
+
+  /** `RUN`. A run that a reset has ended is none of its own: the one that goes on is. */
+  private whole(): SpanRecord | undefined {
+    const { closing, record, run, again } = this;
+    if (!closing || endedByReset(run, this.next)) return undefined;
+    const { request } = run;
+    const caller = request.caller === undefined ? undefined : parseTraceparent(request.caller);
+    const outcome = record?.outcome;
+    const problem = outcome && 'problem' in outcome ? outcome.problem : undefined;
+    const result = outcome ? RESULTS[outcome.status] : CLOSED[closing.how];
+    const errorType = problem?.code ?? (outcome ? undefined : (closing.reason ?? closing.how));
+    const message = problem
+      ? `${problem.message} [${problem.code}]`
+      : outcome
+        ? undefined
+        : `the workflow was ${closing.how}`;
+    const model = record?.model ?? 'release';
+    return {
+      ...this.below(again ? this.root : caller?.spanId),
+      spanId: again ? spanIdOf(request.release, 'RUN', run.runId) : this.root,
+      parentIsRemote: !again && caller !== undefined,
+      name: `RUN ${model}`,
+      kind: 'SERVER',
+      start: (again ? run.resetAt : undefined) ?? request.requestedAt,
+      end: closing.at,
+      attributes: {
+        [ATTR.pipelineName]: model,
+        [ATTR.pipelineRunId]: request.release,
+        [ATTR.pipelineAction]: 'RUN',
+        [ATTR.pipelineResult]: result,
+        [ATTR.repositoryUrl]: request.repository,
+        [ATTR.headName]: request.ref,
+        ...(record ? factsOf(record) : {}),
+        ...(errorType ? { [ATTR.errorType]: errorType } : {}),
+      },
+      error: result === 'error' || result === 'timeout' || !outcome ? message : undefined,
+    };
+  }
+
+  /** A stage that has ended, or has ended with its run. */
+  private stage(stage: Stage): SpanRecord | undefined {
+    const { closing, run, record } = this;
+    const { release } = run.request;
+    const goesOn = this.next?.record?.stages.some(({ spanId }) => spanId === stage.spanId);
+    if (!stage.endedAt && (!closing || goesOn)) return undefined;
+    const type = TASK_TYPES[stage.type];
+    const environment = stage.type === 'deploy' ? stage.name.replace(/^deploy /, '') : undefined;
+    const cut = stage.endedAt ? undefined : this.cut();
+    const failed = stage.status === 'FAILED';
+    const errorType = stage.problem?.code ?? cut?.error;
+    return {
+      ...this.below(this.root),
+      spanId: stage.spanId ?? spanIdOf(release, stage.name),
+      name: stage.name,
+      kind: 'INTERNAL',
+      start: stage.startedAt,
+      end: stage.endedAt ?? closing?.at ?? stage.startedAt,
+      attributes: {
+        [ATTR.taskName]: stage.name,
+        [ATTR.taskRunId]: `${release}/${stage.name}`,
+        [ATTR.taskResult]: cut?.result ?? stageResult(stage.status),
+        ...(type ? { [ATTR.taskType]: type } : {}),
+        ...(environment ? { [ATTR.environment]: environment } : {}),
+        ...(stage.type === 'train' && record?.training ? { [ATTR.jobName]: record.training.job } : {}),
+        ...(errorType ? { [ATTR.errorType]: errorType } : {}),
+      },
+      error: failed && stage.problem ? `${stage.problem.message} [${stage.problem.code}]` : cut?.error,
+    };
+  }
+
+  /** How something ended that its run did not see to an end. */
+  private cut(): { result: PipelineResult; error: string } | undefined {
+    if (!this.closing) return undefined;
+    if (endedByReset(this.run, this.next)) return { result: 'cancellation', error: 'reset' };
+    return { result: CLOSED[this.closing.how], error: this.closing.how.replace(' ', '_') };
+  }
+
+  private attempts(activity: Activity): SpanRecord[] {
+    const { release } = this.run.request;
+    const scheduled = Date.parse(activity.scheduledAt);
+    const spanOf = (attempt: Attempt): SpanRecord => ({
+      ...this.below(this.parentOf(activity)),
+      spanId: attemptSpanId(release, activity.id, scheduled, attempt.number),
+      name: activity.type,
+      kind: 'INTERNAL',
+      start: attempt.startedAt,
+      end: attempt.endedAt,
+      attributes: {
+        [ATTR.attempt]: attempt.number,
+        [ATTR.attempts]: activity.attempts.length,
+        ...(attempt.worker ? { [ATTR.workerId]: attempt.worker } : {}),
+        ...(attempt.silent ? { [ATTR.attemptSilent]: true } : {}),
+        ...(attempt.canceled ? { [ATTR.taskResult]: 'cancellation' } : {}),
+        ...(attempt.error ? { [ATTR.errorType]: attempt.error } : {}),
+      },
+      error: attempt.error && (attempt.message ? `${attempt.message} [${attempt.error}]` : attempt.error),
+    });
+    if (activity.endedAt) return activity.attempts.map(spanOf);
+    const cut = this.goesOn(activity) ? undefined : this.cut();
+    if (!this.closing || !cut) return [];
+    // What was tried by whom is not in the history of a run that ended in the middle of it.
+    return [
+      {
+        ...this.below(this.parentOf(activity)),
+        spanId: spanIdOf(release, 'unfinished', activity.id, scheduled),
+        name: activity.type,
+        kind: 'INTERNAL',
+        start: activity.scheduledAt,
+        end: this.closing.at,
+        attributes: { [ATTR.errorType]: cut.error },
+        error: cut.error,
+      },
+    ];
+  }
+
+  /** For a worker, and from a failure or a loss to the next try. */
+  private waits(activity: Activity): SpanRecord[] {
+    const { release } = this.run.request;
+    const scheduled = Date.parse(activity.scheduledAt);
+    return activity.attempts.flatMap((attempt, index) => {
+      const before = activity.attempts[index - 1];
+      const start = before?.endedAt ?? activity.scheduledAt;
+      if (attempt.silent || Date.parse(attempt.startedAt) - Date.parse(start) < SHORTEST_WAIT) return [];
+      return [
+        {
+          ...this.below(this.parentOf(activity)),
+          spanId: spanIdOf(release, 'wait', activity.id, scheduled, attempt.number),
+          name: before ? 'wait for retry' : 'wait for worker',
+          kind: 'INTERNAL',
+          start,
+          end: attempt.startedAt,
+          attributes: { [ATTR.attempt]: attempt.number },
+        },
+      ];
+    });
+  }
+
+  private observation(seen: Observation, activity: Activity): SpanRecord | undefined {
+    const { release } = this.run.request;
+    const end = seen.end ?? activity.endedAt;
+    if (!end) return undefined;
+    return {
+      ...this.below(seen.parent ? spanIdOf(release, 'seen', seen.parent) : this.parentOf(activity)),
+      spanId: spanIdOf(release, 'seen', seen.id),
+      name: seen.name,
+      kind: seen.kind ?? 'INTERNAL',
+      start: seen.start,
+      end,
+      attributes: { ...seen.attributes, ...(seen.error ? { [ATTR.errorType]: seen.error } : {}) },
+      error: seen.error,
+    };
+  }
+
+  private below(
+    parentSpanId: string | undefined,
+  ): Pick<SpanRecord, 'traceId' | 'flags' | 'parentSpanId' | 'parentIsRemote'> {
+    const { traceId, flags } = this.context;
+    return { traceId, flags, parentSpanId, parentIsRemote: false };
+  }
+
+  /** The stage whose context went along; the release's own span for what belongs to no stage. */
+  private parentOf({ traceparent }: Activity): string {
+    return traceparent ? parseTraceparent(traceparent).spanId : this.root;
+  }
+
+  /** Whether the next run has the activity too: then it is that one's to end. */
+  private goesOn(activity: Activity): boolean {
+    return (
+      this.next?.activities.some(
+        ({ id, scheduledAt }) => id === activity.id && scheduledAt === activity.scheduledAt,
+      ) ?? false
+    );
+  }
+}
+
+/** What identifies the release's things, as far as they are known. */
+function factsOf({ commit, dataset, training, image }: KnownRecord): SpanRecord['attributes'] {
   return {
-    traceId: run.traceId,
-    spanId: spanIdOf(record.release, stage.name),
-    parentSpanId: run.spanId,
-    parentIsRemote: false,
-    flags: run.flags,
-    name: stage.name,
-    kind: 'INTERNAL',
-    start: stage.startedAt,
-    end: stage.endedAt ?? endedAt,
-    attributes: {
-      [ATTR.taskName]: stage.name,
-      [ATTR.taskRunId]: `${record.release}/${stage.name}`,
-      [ATTR.taskResult]: stageResult(stage.status),
-      ...(type ? { [ATTR.taskType]: type } : {}),
-      ...(environment ? { [ATTR.environment]: environment } : {}),
-      ...(stage.type === 'train' && record.training ? { [ATTR.jobName]: record.training.job } : {}),
-      ...(failed && problem ? { [ATTR.errorType]: problem.code } : {}),
-    },
-    error: failed ? summaryOf(problem) : undefined,
+    ...(commit ? { [ATTR.headRevision]: commit } : {}),
+    ...(dataset ? { [ATTR.datasetName]: dataset.name, [ATTR.datasetVersion]: dataset.version } : {}),
+    ...(training ? { [ATTR.modelId]: training.id, [ATTR.modelDigest]: training.digest } : {}),
+    ...(image
+      ? {
+          [ATTR.imageName]: image.name.replace(/:[^:/]+$/, ''),
+          [ATTR.imageRepoDigests]: [image.reference.replace(/:[^:/@]+@/, '@')],
+          [ATTR.manifestDigest]: image.digest,
+        }
+      : {}),
   };
 }
 
 function stageResult(status: StageStatus): PipelineResult {
   return status === 'RUNNING' ? 'error' : RESULTS[status];
-}
-
-/** I9: the message alone; `found` may hold a program's output. */
-function summaryOf(problem: Problem | undefined): string {
-  return problem ? `${problem.message} [${problem.code}]` : 'failed';
 }

@@ -34,12 +34,32 @@ export function isExportConfigured(env: Environment): boolean {
   return Boolean(env.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT || env.OTEL_EXPORTER_OTLP_ENDPOINT);
 }
 
-export function createExporter(env: Environment): SpanExporter | undefined {
-  if (!isExportConfigured(env)) return undefined;
+/** OpenTelemetry specification, "Specify Protocol". */
+export const PROTOCOLS = ['grpc', 'http/protobuf', 'http/json'] as const;
+export type Protocol = (typeof PROTOCOLS)[number];
+
+/** To the endpoint that is given, or else to the one that the standard variables name. */
+export function createExporter(
+  env: Environment,
+  given?: { readonly url: string; readonly protocol: Protocol },
+): SpanExporter | undefined {
+  if (!given && !isExportConfigured(env)) return undefined;
   const protocol =
-    env.OTEL_EXPORTER_OTLP_TRACES_PROTOCOL ?? env.OTEL_EXPORTER_OTLP_PROTOCOL ?? 'http/protobuf';
-  if (protocol === 'grpc') return new GrpcExporter();
-  return protocol === 'http/json' ? new JsonExporter() : new ProtobufExporter();
+    given?.protocol ??
+    env.OTEL_EXPORTER_OTLP_TRACES_PROTOCOL ??
+    env.OTEL_EXPORTER_OTLP_PROTOCOL ??
+    'http/protobuf';
+  if (protocol === 'grpc') return new GrpcExporter(given ? { url: given.url } : {});
+  // As with the variable: the endpoint is the base, and the signal has its path.
+  const options = given ? { url: `${given.url.replace(/\/(?:v1\/traces\/?)?$/, '')}/v1/traces` } : {};
+  return protocol === 'http/json' ? new JsonExporter(options) : new ProtobufExporter(options);
+}
+
+/** What the spans of releases say of their origin: the same from whichever process they are sent. */
+export function releaseResource(): Resource {
+  return defaultResource()
+    .merge(detectResources({ detectors: [envDetector] }))
+    .merge(resourceFromAttributes({ [ATTR_SERVICE_NAME]: 'throughline', [ATTR_SERVICE_VERSION]: VERSION }));
 }
 
 export function startTelemetry(service: string, env: Environment = process.env): Telemetry {

@@ -1,6 +1,6 @@
 // Reaching Temporal, by its own standard configuration: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY,
 // TEMPORAL_TLS_*, profiles in temporal.toml (@temporalio/envconfig).
-import { Client, Connection, type WorkflowClientInterceptor } from '@temporalio/client';
+import { Client, Connection } from '@temporalio/client';
 import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { NativeConnection } from '@temporalio/worker';
 import { messageOf, ThroughlineError } from '../domain/errors.js';
@@ -37,15 +37,12 @@ export interface TemporalClient {
 }
 
 /** A client that connects when it is first used, so that a gateway can start before Temporal does. */
-export function temporalClient(
-  target: TemporalTarget,
-  interceptors: WorkflowClientInterceptor[] = [],
-): TemporalClient {
+export function temporalClient(target: TemporalTarget): TemporalClient {
   const { options, address, namespace } = configuration(target);
   const connection = Connection.lazy({ ...options, connectTimeout: '2s' } as Parameters<
     typeof Connection.lazy
   >[0]);
-  const client = new Client({ connection, namespace, interceptors: { workflow: interceptors } });
+  const client = new Client({ connection, namespace });
   return { client, connection, address, namespace };
 }
 

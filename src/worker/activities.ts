@@ -11,11 +11,13 @@ import type { Registry } from '../activities/registry/registry.js';
 import { prepareRelease } from '../activities/source/prepare.js';
 import type { JobRunner } from '../activities/training/runner.js';
 import { ThroughlineError } from '../domain/errors.js';
+import type { Traced } from '../domain/observation.js';
 import type { GitOpsCommit } from '../domain/release.js';
 import { ATTR, RESOURCE_ANNOTATION_PREFIX, TRACE_ANNOTATION } from '../telemetry/attributes.js';
 import { deliver } from '../telemetry/deliver.js';
 import type { Logger } from '../telemetry/log.js';
 import { type ActivityContext, type ActivityPolicy, inActivity } from './activity-context.js';
+import type { TraceDelivery } from './trace-activities.js';
 
 export interface ActivityDependencies {
   readonly worker: string;
@@ -30,11 +32,31 @@ export interface ActivityDependencies {
   readonly sync?: SyncWatcher | undefined;
   readonly exporter: SpanExporter | undefined;
   readonly resource: Resource;
+  readonly traces: TraceDelivery;
 }
 
-export function createActivities(dependencies: ActivityDependencies): Activities {
-  const { worker, log, settings, gitCache, runner, builder, gitops, registry, sync, exporter, resource } =
-    dependencies;
+/** As Temporal gets them: with what the trace is made of. */
+export type TracedActivities = {
+  [Name in keyof Activities]: (
+    ...parameters: Parameters<Activities[Name]>
+  ) => Promise<Traced<Awaited<ReturnType<Activities[Name]>>>>;
+};
+
+export function createActivities(dependencies: ActivityDependencies): TracedActivities {
+  const {
+    worker,
+    log,
+    settings,
+    gitCache,
+    runner,
+    builder,
+    gitops,
+    registry,
+    sync,
+    exporter,
+    resource,
+    traces,
+  } = dependencies;
   const run = <T>(body: (context: ActivityContext) => Promise<T>, policy: ActivityPolicy = {}) =>
     inActivity(worker, log, policy, body);
 
@@ -114,6 +136,20 @@ export function createActivities(dependencies: ActivityDependencies): Activities
         report(`sending ${spans.length} spans to the collector`);
         await deliver(spans, exporter, resource);
       }),
+
+    followRelease: (release, since) =>
+      run(({ signal, report }) => {
+        report(`waiting for the end of a stage of ${release}`);
+        return traces.follow(release, since, signal);
+      }),
+
+    exportTrace: (release, delivered) =>
+      run(({ report }) => {
+        report(`sending the trace of ${release} to the collector`);
+        return traces.export(release, delivered);
+      }),
+
+    reconcileTraces: (hours) => run(() => traces.reconcile(hours)),
 
     readTrainingLog: (job, from, bytes) => run(() => runner.log(job, from, bytes)),
   };

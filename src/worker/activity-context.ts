@@ -2,6 +2,7 @@
 // an AbortSignal, and errors as problems with a code.
 import { ApplicationFailure, activityInfo, CancelledFailure, Context } from '@temporalio/activity';
 import { type ErrorCode, messageOf, type Problem, ThroughlineError } from '../domain/errors.js';
+import type { ActivityTrace, AttemptRecord, Observation, Traced } from '../domain/observation.js';
 import { redact } from '../git/index.js';
 import type { Logger } from '../telemetry/log.js';
 
@@ -12,21 +13,15 @@ export interface ActivityContext {
   /** What the last attempt remembered, and a way to leave something for the next: it travels with the heartbeats. */
   readonly remembered: unknown;
   readonly remember: (value: unknown) => void;
+  /** Says what was seen outside; what was seen before under the same id is replaced. */
+  readonly observe: (...observations: Observation[]) => void;
   readonly log: Logger;
 }
 
 /** What an activity's heartbeats carry: DESIGN §5.3. A successor finds its predecessors' attempts here. */
-export interface HeartbeatDetails {
-  readonly attempts: readonly AttemptRecord[];
+export interface HeartbeatDetails extends ActivityTrace {
   readonly doing: string;
   readonly memory?: unknown;
-}
-
-export interface AttemptRecord {
-  readonly number: number;
-  /** ISO 8601, UTC. */
-  readonly startedAt: string;
-  readonly worker: string;
 }
 
 /** Failures that a new try may cure. All others end the activity at once, except unexpected ones. */
@@ -47,23 +42,32 @@ export interface ActivityPolicy {
   readonly alsoRetry?: readonly ErrorCode[];
 }
 
+/** More than this is not kept of what one activity saw: history is for facts, not for floods. */
+const MAX_OBSERVATIONS = 200;
+
 /** Runs the body of an activity attempt. */
 export async function inActivity<T>(
   worker: string,
   log: Logger,
   policy: ActivityPolicy,
   run: (context: ActivityContext) => Promise<T>,
-): Promise<T> {
+): Promise<Traced<T>> {
   const context = Context.current();
   const info = activityInfo();
   const before = info.heartbeatDetails as HeartbeatDetails | undefined;
-  const attempts = [
-    ...(before?.attempts ?? []),
-    { number: info.attempt, startedAt: new Date().toISOString(), worker },
-  ];
+  const startedAt = new Date().toISOString();
+  let own: AttemptRecord = { number: info.attempt, startedAt, worker };
   let doing = 'starting';
   let memory = before?.memory;
-  const beat = () => context.heartbeat({ attempts, doing, memory } satisfies HeartbeatDetails);
+  const observed = new Map((before?.observed ?? []).map((one) => [one.id, one]));
+  const traced = (): ActivityTrace => ({
+    attempts: [...(before?.attempts ?? []), own],
+    ...(observed.size > 0 ? { observed: [...observed.values()] } : {}),
+  });
+  const beat = () => {
+    own = { ...own, seenAt: new Date().toISOString() };
+    context.heartbeat({ ...traced(), doing, memory } satisfies HeartbeatDetails);
+  };
   beat();
   // Twice within the timeout at least; the SDK holds back what is more than the server needs.
   const timer = setInterval(beat, Math.max(200, (info.heartbeatTimeoutMs ?? 10_000) / 4));
@@ -74,25 +78,36 @@ export async function inActivity<T>(
   });
   ownLog.debug('activity started');
   try {
-    const report = (text: string) => {
-      doing = text;
-    };
-    const remember = (value: unknown) => {
-      memory = value;
-      beat();
-    };
     const result = await run({
       signal: context.cancellationSignal,
-      report,
+      report: (text) => {
+        doing = text;
+      },
       remembered: before?.memory,
-      remember,
+      remember: (value) => {
+        memory = value;
+        beat();
+      },
+      observe: (...observations) => {
+        for (const one of observations) {
+          if (observed.has(one.id) || observed.size < MAX_OBSERVATIONS) observed.set(one.id, one);
+        }
+        beat();
+      },
       log: ownLog,
     });
     ownLog.debug('activity ended');
-    return result;
+    return { ...traced(), result };
   } catch (error) {
-    if (context.cancellationSignal.aborted) throw asCancellation(context.cancellationSignal.reason, error);
-    throw asFailure(error, policy, info.attempt, ownLog);
+    if (context.cancellationSignal.aborted) {
+      const cancellation = asCancellation(context.cancellationSignal.reason, error);
+      throw new CancelledFailure(messageOf(cancellation), [traced()]);
+    }
+    if (error instanceof CancelledFailure) throw error;
+    const problem = asProblem(error);
+    own = { ...own, endedAt: new Date().toISOString(), error: problem.code };
+    beat(); // the next attempt tells one that failed from one that was lost
+    throw asFailure(error, problem, policy, info.attempt, ownLog, traced());
   } finally {
     clearInterval(timer);
   }
@@ -103,23 +118,35 @@ function asCancellation(reason: unknown, error: unknown): unknown {
   return error instanceof CancelledFailure ? error : new CancelledFailure(messageOf(reason));
 }
 
-function asFailure(error: unknown, policy: ActivityPolicy, attempt: number, log: Logger): unknown {
-  if (error instanceof CancelledFailure) return error;
-  const known = error instanceof ThroughlineError;
-  const problem: Problem = known ? error.problem : { code: 'TL_INTERNAL', message: redact(messageOf(error)) };
+function asProblem(error: unknown): Problem {
+  return error instanceof ThroughlineError
+    ? error.problem
+    : { code: 'TL_INTERNAL', message: redact(messageOf(error)) };
+}
+
+function asFailure(
+  error: unknown,
+  problem: Problem,
+  policy: ActivityPolicy,
+  attempt: number,
+  log: Logger,
+  traced: ActivityTrace,
+): unknown {
   const mayPass = TRANSIENT.has(problem.code) || (policy.alsoRetry?.includes(problem.code) ?? false);
   const retry = mayPass && !(problem.code === 'TL_INTERNAL' && attempt >= MAX_UNEXPECTED);
-  if (known) log.warn({ problem: problem.code, retry }, redact(problem.message));
-  else
+  if (error instanceof ThroughlineError) {
+    log.warn({ problem: problem.code, retry }, redact(problem.message));
+  } else {
     log.error(
       { error: redact(messageOf(error)), stack: error instanceof Error ? redact(error.stack ?? '') : '' },
       'unexpected error',
     );
+  }
   return ApplicationFailure.create({
     message: redact(problem.message),
     type: problem.code,
     nonRetryable: !retry,
-    details: [redactProblem(problem)],
+    details: [redactProblem(problem), traced],
   });
 }
 

@@ -3,15 +3,18 @@ import { createServer, type Server } from 'node:http';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { trace } from '@opentelemetry/api';
-import { OpenTelemetryActivityInboundInterceptor } from '@temporalio/interceptors-opentelemetry-v2';
+import { Client, WorkflowIdConflictPolicy } from '@temporalio/client';
 import { DefaultLogger, type NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import { GitGitOpsRepository } from '../activities/gitops/writer.js';
+import { messageOf } from '../domain/errors.js';
+import { attemptContext } from '../telemetry/interceptors.js';
 import type { Logger } from '../telemetry/log.js';
-import type { Telemetry } from '../telemetry/sdk.js';
+import { releaseResource, type Telemetry } from '../telemetry/sdk.js';
+import { RECONCILER_ID, RECONCILER_WORKFLOW } from '../workflows/search-attributes.js';
 import { createActivities } from './activities.js';
 import type { WorkerConfig } from './config.js';
 import { kubernetesRuntime, localRuntime } from './runtimes.js';
+import { TraceDelivery } from './trace-activities.js';
 
 // Made by the build: no compiler runs in production, and every worker of a version has the same bundle.
 const BUNDLE = fileURLToPath(new URL('../../dist/workflow-bundle.js', import.meta.url));
@@ -43,6 +46,11 @@ export async function startWorker(dependencies: WorkerDependencies): Promise<Run
   const gitops = new GitGitOpsRepository(gitCache, config.gitIdentity);
   const runtime =
     config.runtime === 'kubernetes' ? await kubernetesRuntime(config, gitops, log) : localRuntime(config);
+  const client = new Client({ connection, namespace });
+  const { taskQueue } = config;
+  const { exporter } = telemetry;
+  const resource = releaseResource();
+  const traces = new TraceDelivery({ client, connection, namespace, taskQueue, exporter, resource });
   const activities = createActivities({
     worker: identity,
     log,
@@ -54,9 +62,11 @@ export async function startWorker(dependencies: WorkerDependencies): Promise<Run
     gitCache,
     gitops,
     ...runtime.adapters,
-    exporter: telemetry.exporter,
-    resource: telemetry.resource,
+    exporter,
+    resource,
+    traces,
   });
+  if (exporter) await startReconciler(client, taskQueue, log);
   const worker = await Worker.create({
     connection,
     namespace,
@@ -65,13 +75,7 @@ export async function startWorker(dependencies: WorkerDependencies): Promise<Run
     workflowBundle: { codePath: BUNDLE },
     activities: { ...activities },
     interceptors: {
-      activity: [
-        (context) => ({
-          inbound: new OpenTelemetryActivityInboundInterceptor(context, {
-            tracer: trace.getTracer('throughline'),
-          }),
-        }),
-      ],
+      activity: [attemptContext],
     },
     stickyQueueScheduleToStartTimeout: STICKY_TIMEOUT,
     shutdownGraceTime: SHUTDOWN_GRACE,
@@ -94,6 +98,22 @@ export async function startWorker(dependencies: WorkerDependencies): Promise<Run
       await stopped;
     },
   };
+}
+
+/** There is one for all workers; it goes on where the last worker left it. */
+async function startReconciler(client: Client, taskQueue: string, log: Logger): Promise<void> {
+  try {
+    await client.workflow.start(RECONCILER_WORKFLOW, {
+      workflowId: RECONCILER_ID,
+      taskQueue,
+      args: [],
+      workflowIdConflictPolicy: WorkflowIdConflictPolicy.USE_EXISTING,
+      staticSummary: 'delivers the traces of releases that could not see to it themselves',
+    });
+  } catch (error) {
+    // Traces are delivered without it; it is for those of releases that were terminated too early.
+    log.warn({ error: messageOf(error) }, 'the reconciler of traces was not started');
+  }
 }
 
 /** Lines of the SDK about failures that the activity itself has logged, with its code and without internals. */

@@ -1,6 +1,7 @@
 // How long each activity may take, how its worker's death is noticed, and how it is tried again: with the reason.
 import { ActivityCancellationType, type ActivityOptions, proxyActivities } from '@temporalio/workflow';
 import type { Activities, WorkerSettings } from '../activities/index.js';
+import { isActivityTrace, type Traced } from '../domain/observation.js';
 
 /** Every activity heartbeats, so that a dead worker is noticed within this time, however long the activity may take. */
 const DEFAULT_HEARTBEAT_SECONDS = 10;
@@ -42,6 +43,10 @@ const POLICIES = {
     scheduleToCloseTimeout: '7d',
     retry: { ...RETRY, maximumInterval: '5m' },
   },
+  // Waits for as long as a release may take; a lost worker costs a heartbeat timeout.
+  follow: { startToCloseTimeout: '30d', retry: { ...RETRY, maximumInterval: '1m' } },
+  // Looks again a minute later in any case.
+  reconcile: { startToCloseTimeout: '1m', retry: { ...RETRY, maximumAttempts: 3 } },
   // Somebody waits for it at a terminal.
   read: { startToCloseTimeout: '30s', scheduleToCloseTimeout: '1m', retry: RETRY },
 } as const satisfies Record<string, Policy>;
@@ -59,5 +64,18 @@ export function activities(
     heartbeatTimeout: (settings?.heartbeatTimeoutSeconds ?? DEFAULT_HEARTBEAT_SECONDS) * 1000,
     summary: summary.slice(0, 200),
   };
-  return proxyActivities<Activities>(options);
+  return results(proxyActivities(options));
+}
+
+/** The activities' results without what is in history for the trace alone. Histories of 0.1.0 have bare results. */
+function results(proxied: Record<string, (...parameters: unknown[]) => Promise<unknown>>): Activities {
+  const entries = new Proxy(proxied, {
+    get:
+      (target, name: string) =>
+      async (...parameters: unknown[]) => {
+        const value = await target[name]?.(...parameters);
+        return isActivityTrace(value) ? (value as Traced<unknown>).result : value;
+      },
+  });
+  return entries as unknown as Activities;
 }

@@ -9,6 +9,7 @@ import {
   upsertMemo,
   upsertSearchAttributes,
 } from '@temporalio/workflow';
+import type { Problem } from '../domain/errors.js';
 import type { CommitSha } from '../domain/ids.js';
 import {
   type BuiltImage,
@@ -24,16 +25,25 @@ import {
   type SyncedDeployment,
   type TrainedModel,
 } from '../domain/release.js';
-import { formatTraceparent, parseTraceparent, spanIdOf, type TraceCarrier } from '../domain/trace.js';
+import { formatTraceparent, parseTraceparent, stageSpanId, type TraceCarrier } from '../domain/trace.js';
+import { problemOf } from './failures.js';
 import { RECORD_MEMO, SEARCH_ATTRIBUTES, STATUS_QUERY } from './search-attributes.js';
 
 export const statusQuery = defineQuery<ReleaseRecord>(STATUS_QUERY);
 
-/** The context of the stage that is running, for the interceptor that writes it into activity headers. */
+/** The stage that is running, for the interceptor that writes headers: its context, and how far the release has come. */
 const currentStage = new AsyncLocalStorage<TraceCarrier>();
+const currentRelease = new AsyncLocalStorage<{ progress?: ReleaseProgress }>();
 
-export function currentStageContext(): TraceCarrier | undefined {
-  return currentStage.getStore();
+/** Runs a workflow so that what it hands out can be told its release. */
+export function inRelease<T>(run: () => Promise<T>): Promise<T> {
+  return currentRelease.run({}, run);
+}
+
+/** What goes along with everything that leaves the workflow; undefined in a workflow that is no release. */
+export function outgoing(): { trace: TraceCarrier; record: ReleaseRecord } | undefined {
+  const progress = currentRelease.getStore()?.progress;
+  return progress && { trace: currentStage.getStore() ?? progress.trace, record: progress.record() };
 }
 
 /** A stage's own way to say how it ended, besides failing: a gate that refuses, a newer release that was there first. */
@@ -53,27 +63,33 @@ export class ReleaseProgress {
   private endedAt: string | undefined;
 
   constructor(private readonly request: ReleaseRequest) {
+    const release = currentRelease.getStore();
+    if (release) release.progress = this;
     setHandler(statusQuery, () => this.record());
     this.describe();
   }
 
   /** Runs a stage: its times and its end are recorded, and what it sends out carries its trace context. */
   async stage<T>(type: StageType, name: string, run: (trace: TraceCarrier) => Promise<T>): Promise<T> {
-    const index = this.stages.push({ name, type, status: 'RUNNING', startedAt: now() }) - 1;
-    const end = (status: StageStatus) => {
+    const startedAt = now();
+    const spanId = stageSpanId(this.request.release, name, startedAt);
+    const index = this.stages.push({ name, type, status: 'RUNNING', startedAt, spanId }) - 1;
+    const end = (status: StageStatus, cause?: Problem) => {
       const stage = this.stages[index];
-      if (stage) this.stages[index] = { ...stage, status, endedAt: now() };
+      const problem = cause && { code: cause.code, message: cause.message };
+      if (stage) this.stages[index] = { ...stage, status, endedAt: now(), ...(problem ? { problem } : {}) };
       this.describe();
     };
     this.describe();
-    const trace = this.contextOf(name);
+    const trace = this.contextOf(spanId);
     try {
       const result = await currentStage.run(trace, () => run(trace));
       end('SUCCEEDED');
       return result;
     } catch (error) {
-      if (error instanceof StageEnded) end(error.outcome.status);
-      else end(isCancellation(error) ? 'CANCELED' : 'FAILED');
+      if (error instanceof StageEnded) end(error.outcome.status, error.outcome.problem);
+      else if (isCancellation(error)) end('CANCELED');
+      else end('FAILED', problemOf(error));
       throw error;
     }
   }
@@ -140,11 +156,15 @@ export class ReleaseProgress {
     };
   }
 
+  /** Of the release's own span. */
+  get trace(): TraceCarrier {
+    return this.request.trace;
+  }
+
   /** DESIGN §5.1: computed from the release, so that any attempt on any worker hands out the same. */
-  private contextOf(stage: string): TraceCarrier {
+  private contextOf(spanId: string): TraceCarrier {
     const run = parseTraceparent(this.request.trace.traceparent);
-    const traceparent = formatTraceparent({ ...run, spanId: spanIdOf(this.request.release, stage) });
-    return { ...this.request.trace, traceparent };
+    return { ...this.request.trace, traceparent: formatTraceparent({ ...run, spanId }) };
   }
 
   private describe(): void {

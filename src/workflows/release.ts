@@ -7,10 +7,11 @@ import {
   CancelledFailure,
   isCancellation,
   ParentClosePolicy,
+  patched,
   startChild,
 } from '@temporalio/workflow';
 import type { DeploymentChange, PreparedRelease } from '../activities/index.js';
-import { type CommitSha, jobNameOf } from '../domain/ids.js';
+import { type CommitSha, jobNameOf, type ReleaseId } from '../domain/ids.js';
 import type {
   BuiltImage,
   Outcome,
@@ -21,12 +22,12 @@ import type {
 } from '../domain/release.js';
 import type { TraceCarrier } from '../domain/trace.js';
 import type { Deployment } from '../plan/schema.js';
-import { projectRelease } from '../telemetry/projection.js';
 import { asWorkflowFailure, problemOf } from './failures.js';
 import { judge } from './gate.js';
 import { imageAnnotations, trainerAnnotations } from './image.js';
 import { activities } from './policies.js';
 import { ReleaseProgress, StageEnded } from './progress.js';
+import { traceWorkflowId } from './search-attributes.js';
 import type { deliverTrace } from './trace-delivery.js';
 
 /** How long a Job may wait to be admitted, before its own timeout begins to count. */
@@ -35,6 +36,8 @@ const QUEUE_SECONDS = 7 * 86_400;
 export async function release(request: ReleaseRequest): Promise<ReleaseRecord> {
   const progress = new ReleaseProgress(request);
   const begun = new Begun(request);
+  const traceFromTheStart = patched('trace-from-the-start');
+  if (traceFromTheStart) void deliverTraceOf(request.release);
   let prepared: PreparedRelease | undefined;
   let outcome: Outcome;
   try {
@@ -51,7 +54,7 @@ export async function release(request: ReleaseRequest): Promise<ReleaseRecord> {
     outcome = await CancellationScope.nonCancellable(() => begun.end(progress, outcomeOf(error)));
   }
   const record = progress.ended(outcome);
-  await CancellationScope.nonCancellable(() => handOverTrace(record, request, prepared));
+  if (!traceFromTheStart && prepared?.settings.exportTrace) await deliverTraceOf(request.release);
   if (outcome.status === 'FAILED') throw asWorkflowFailure(outcome.problem);
   if (outcome.status === 'CANCELED') throw new CancelledFailure(outcome.reason);
   return record;
@@ -294,19 +297,18 @@ function outcomeOf(error: unknown): Outcome {
   return { status: 'FAILED', problem };
 }
 
-/** DESIGN §5.2: the trace is delivered by a workflow of its own, so that a dead collector never delays the release. */
-async function handOverTrace(
-  record: ReleaseRecord,
-  request: ReleaseRequest,
-  prepared: PreparedRelease | undefined,
-): Promise<void> {
-  if (!prepared?.settings.exportTrace) return;
-  const spans = projectRelease(record, request.caller);
-  if (spans.length === 0) return;
-  await startChild<typeof deliverTrace>('deliverTrace', {
-    workflowId: `${request.release}-trace`,
-    args: [spans],
-    parentClosePolicy: ParentClosePolicy.ABANDON,
-    staticSummary: `${spans.length} spans of ${request.release}`,
-  });
+/**
+ * DESIGN §5.2: the trace is delivered by a workflow of its own, which reads this one's history, so that a dead collector
+ * never delays the release, and a release that is terminated has its trace all the same.
+ */
+function deliverTraceOf(release: ReleaseId): Promise<unknown> {
+  return CancellationScope.nonCancellable(
+    () =>
+      startChild<typeof deliverTrace>('deliverTrace', {
+        workflowId: traceWorkflowId(release),
+        args: [release],
+        parentClosePolicy: ParentClosePolicy.ABANDON,
+        staticSummary: `trace of ${release}`,
+      }).catch(() => undefined), // it is there already, after a reset; what cannot be started is found by the reconciler
+  );
 }

@@ -22,3 +22,10 @@ export const FINGERPRINT_MEMO = 'request';
 
 export const RELEASE_WORKFLOW = 'release';
 export const STATUS_QUERY = 'status';
+
+/** Delivers the trace of a release. */
+export const TRACE_WORKFLOW = 'deliverTrace';
+export const traceWorkflowId = (release: string) => `${release}-trace`;
+/** Sees to the traces of releases that could not see to it themselves; there is one. */
+export const RECONCILER_WORKFLOW = 'reconcileTraces';
+export const RECONCILER_ID = 'throughline-traces';

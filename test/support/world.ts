@@ -1,6 +1,7 @@
 // A world for tests: real Temporal, real git repositories, real builds, workers as processes that can be killed.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -8,7 +9,11 @@ import { fileURLToPath } from 'node:url';
 import type { FastifyInstance } from 'fastify';
 import { freePort } from '../../src/dev/ports.js';
 import { temporalBinary } from '../../src/dev/temporal-binary.js';
-import { startTemporalServer, type TemporalServer } from '../../src/dev/temporal-server.js';
+import {
+  startTemporalServer,
+  type TemporalServer,
+  type TemporalServerOptions,
+} from '../../src/dev/temporal-server.js';
 import type { Problem } from '../../src/domain/errors.js';
 import type { OutcomeStatus } from '../../src/domain/release.js';
 import type { PresentedRelease } from '../../src/gateway/present.js';
@@ -156,6 +161,7 @@ export class World {
   readonly runs: string;
   private readonly workers = new Set<ChildProcess>();
   private temporal!: TemporalServer;
+  private temporalOptions!: TemporalServerOptions;
   private api!: FastifyInstance;
   client!: TemporalClient;
   releases!: ReleaseService;
@@ -172,12 +178,13 @@ export class World {
   static async start(name: string): Promise<World> {
     const world = new World(name);
     const binary = await temporalBinary(cacheDirectory(), () => {});
-    world.temporal = await startTemporalServer({
+    world.temporalOptions = {
       binary,
       data: world.directory,
       port: await freePort(0),
       uiPort: await freePort(0),
-    });
+    };
+    world.temporal = await startTemporalServer(world.temporalOptions);
     world.client = temporalClient({ address: world.temporal.address, namespace: 'default' });
     await world.client.connection.ensureConnected();
     await registerSearchAttributes(world.client.connection, 'default');
@@ -207,13 +214,23 @@ export class World {
   }
 
   /** A worker in a process of its own. Ready when this returns. */
-  async worker(env: Readonly<Record<string, string>> = {}): Promise<ChildProcess> {
-    const log = join(this.directory, `worker-${this.workers.size}-${Date.now()}.log`);
+  worker(env: Readonly<Record<string, string>> = {}): Promise<ChildProcess> {
+    return this.process(process.execPath, [CLI, 'worker'], env);
+  }
+
+  /** Something that says "worker started" when it is ready. */
+  async process(
+    program: string,
+    parameters: readonly string[],
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<ChildProcess> {
+    const log = join(this.directory, `worker-${randomUUID()}.log`);
     const file = openSync(log, 'a');
-    const child = spawn(process.execPath, [CLI, 'worker'], {
+    const child = spawn(program, [...parameters], {
       env: this.environment(env),
       stdio: ['ignore', file, file],
     });
+    closeSync(file);
     this.workers.add(child);
     for (let waited = 0; waited < 30_000; waited += 50) {
       if (readFileSync(log, 'utf8').includes('worker started')) return child;
@@ -221,6 +238,12 @@ export class World {
       await sleep(50);
     }
     throw new Error(`the worker does not start: ${readFileSync(log, 'utf8')}`);
+  }
+
+  /** Ends the server, and starts it again on its data and its port. */
+  async restartTemporal(): Promise<void> {
+    await this.temporal.stop();
+    this.temporal = await startTemporalServer(this.temporalOptions);
   }
 
   async kill(worker: ChildProcess, signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {

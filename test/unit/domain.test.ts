@@ -7,7 +7,6 @@ import { formatTraceparent, parseTraceparent, releaseContext, spanIdOf } from '.
 import { classifyPushFailure, redact } from '../../src/git/index.js';
 import { expandReferences } from '../../src/processes/references.js';
 import { parseTrigger } from '../../src/releases/request.js';
-import { projectRelease } from '../../src/telemetry/projection.js';
 import { judge } from '../../src/workflows/gate.js';
 
 const TRACE = '0af7651916cd43dd8448eb211c80319c';
@@ -160,58 +159,6 @@ describe('a trigger', () => {
     ['a control character', { repository: 'https://git.example/a\nb' }, 'TL_REQUEST_INVALID'],
   ])('is refused where it has %s', (_, body, code) => {
     expect(codeOf(() => parseTrigger(body, { at }))).toBe(code);
-  });
-});
-
-describe('the projection', () => {
-  const release = releaseIdOf('p');
-  const record = {
-    release,
-    status: 'FAILED' as const,
-    traceId: TRACE,
-    traceparent: `00-${TRACE}-${spanIdOf(release, 'RUN')}-01`,
-    request: { repository: 'r', ref: 'main', planPath: 'p', parameters: {}, requestedAt: at.toISOString() },
-    deployments: [],
-    endedAt: '2026-01-02T03:05:00.000Z',
-    model: 'm',
-    stages: [
-      {
-        name: 'train',
-        type: 'train' as const,
-        status: 'FAILED' as const,
-        startedAt: at.toISOString(),
-        endedAt: '2026-01-02T03:05:00.000Z',
-      },
-    ],
-    outcome: {
-      status: 'FAILED' as const,
-      problem: { code: 'TL_TRAINING_FAILED' as const, message: 'it failed', found: 'secret output' },
-    },
-  };
-  it('gives the release and its stages ids that are functions of the release', () => {
-    const [run, train] = projectRelease(record, VALID);
-    expect(run).toMatchObject({
-      name: 'RUN m',
-      kind: 'SERVER',
-      parentSpanId: SPAN,
-      spanId: spanIdOf(release, 'RUN'),
-      attributes: { 'cicd.pipeline.result': 'error', 'error.type': 'TL_TRAINING_FAILED' },
-    });
-    expect(train).toMatchObject({
-      name: 'train',
-      parentSpanId: run?.spanId,
-      spanId: spanIdOf(release, 'train'),
-      start: at.toISOString(),
-    });
-    expect(projectRelease(record, VALID)).toEqual(projectRelease(record, VALID));
-  });
-  it('I9: holds no output of a program', () => {
-    expect(JSON.stringify(projectRelease(record, undefined))).not.toContain('secret');
-  });
-  it('honours a caller that does not sample', () => {
-    expect(
-      projectRelease({ ...record, traceparent: record.traceparent.replace(/01$/, '00') }, VALID),
-    ).toEqual([]);
   });
 });
 

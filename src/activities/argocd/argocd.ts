@@ -8,6 +8,7 @@ import type { Deployment, KubernetesObject, Pod } from '../../kubernetes/objects
 import { patiently } from '../../kubernetes/patience.js';
 import { SharedWatch } from '../../kubernetes/shared-watch.js';
 import type { Logger } from '../../telemetry/log.js';
+import { syncObservations } from '../../telemetry/observations.js';
 import { workloadOf } from '../gitops/manifest.js';
 import type { GitOpsRepository, Revision } from '../gitops/writer.js';
 import {
@@ -19,7 +20,7 @@ import {
   revisionAt,
   type SourceOf,
 } from './application.js';
-import { missingOf } from './rollout.js';
+import { missingOf, rolloutOf } from './rollout.js';
 import { sourceOf } from './sources.js';
 import type { ExpectedDeployment, SyncOptions, SyncTarget, SyncWatcher } from './watcher.js';
 
@@ -76,7 +77,10 @@ export class ArgoCdSyncWatcher implements SyncWatcher {
     await sourceOf(this.gitops, application, target, signal);
   }
 
-  async wait(expected: ExpectedDeployment, { signal, report }: SyncOptions): Promise<SyncedDeployment> {
+  async wait(
+    expected: ExpectedDeployment,
+    { signal, report, observe }: SyncOptions,
+  ): Promise<SyncedDeployment> {
     const { application: name, namespace, commit } = expected;
     const watch = this.watchOf(namespace);
     await patiently('watch Applications', () => watch.synced(signal), signal, report);
@@ -87,7 +91,11 @@ export class ArgoCdSyncWatcher implements SyncWatcher {
       const obstacle = application
         ? await this.obstacle(application, expected, relations, signal)
         : missingApplication(expected);
-      if (!obstacle && application) return this.deployed(application, expected, relations, signal);
+      if (!obstacle && application) {
+        const { synced, rollout } = await this.deployed(application, expected, relations, signal);
+        observe?.(...syncObservations(synced, commit, rollout));
+        return synced;
+      }
 
       if (application && relations.behind && Date.now() - refreshedAt > REFRESH_AGAIN_MS) {
         await this.refresh(application, signal);
@@ -274,7 +282,7 @@ export class ArgoCdSyncWatcher implements SyncWatcher {
     expected: ExpectedDeployment,
     relations: Relations,
     signal: AbortSignal,
-  ): Promise<SyncedDeployment> {
+  ): Promise<{ synced: SyncedDeployment; rollout: ReturnType<typeof rolloutOf> }> {
     const { index } = await relations.source(application);
     const { operationState } = application.status ?? {};
     const found = await this.workload(application, relations, signal);
@@ -285,17 +293,17 @@ export class ArgoCdSyncWatcher implements SyncWatcher {
     );
     const ours =
       revision !== undefined && (await relations.of(revision)) !== 'older' ? revision : expected.commit;
-    return {
+    const running = (found?.pods ?? []).filter(({ metadata }) => !metadata.deletionTimestamp);
+    const synced = {
       application: `${expected.namespace}/${expected.application}`,
       revision: parseCommitSha(ours),
       syncStartedAt: operationState?.startedAt,
       syncEndedAt: operationState?.finishedAt,
       workload: { kind: found?.kind ?? '', namespace: found?.namespace ?? '', name: found?.name ?? '' },
-      pods: (found?.pods ?? [])
-        .filter(({ metadata }) => !metadata.deletionTimestamp)
-        .map(({ metadata }) => metadata.name),
+      pods: running.map(({ metadata }) => metadata.name),
       rolledOutAt: new Date().toISOString(),
     };
+    return { synced, rollout: rolloutOf(running) };
   }
 
   private async refresh(application: Application, signal: AbortSignal): Promise<void> {

@@ -34,6 +34,15 @@ export function missingOf(workload: Deployment, pods: readonly Pod[], wanted: Wa
   return undefined;
 }
 
+/** From the creation of the first pod to the moment that the last was ready, by the pods' own status. */
+export function rolloutOf(pods: readonly Pod[]): { start: string | undefined; end: string | undefined } {
+  const created = pods.map(({ metadata }) => metadata.creationTimestamp ?? '').sort();
+  const ready = pods
+    .map(({ status }) => conditionOf(status?.conditions, 'Ready')?.lastTransitionTime ?? '')
+    .sort();
+  return { start: created[0] || undefined, end: ready.at(-1) || undefined };
+}
+
 /** Why a pod is not one of ours. */
 function strangeness(pod: Pod, { container, traceparent, imageDigest }: Wanted): string | undefined {
   if (pod.metadata.annotations?.[TRACE_ANNOTATION] !== traceparent) return `has another ${TRACE_ANNOTATION}`;

@@ -1,5 +1,6 @@
 // The port of synchronisation: something that makes the cluster run what the GitOps repository says, and is waited for.
 import type { CommitSha, Digest } from '../../domain/ids.js';
+import type { Observation } from '../../domain/observation.js';
 import type { SyncedDeployment } from '../../domain/release.js';
 import type { GitOpsChange } from '../gitops/writer.js';
 
@@ -26,6 +27,8 @@ export interface SyncOptions {
   readonly signal: AbortSignal;
   /** Called with what is being waited for, in a person's words. */
   readonly report: (doing: string) => void;
+  /** What was seen, for the trace. */
+  readonly observe?: (...observations: Observation[]) => void;
 }
 
 export interface SyncWatcher {

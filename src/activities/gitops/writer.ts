@@ -10,8 +10,10 @@ import { posix } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ThroughlineError } from '../../domain/errors.js';
 import { type CommitSha, parseCommitSha } from '../../domain/ids.js';
+import type { Observation } from '../../domain/observation.js';
 import { classifyPushFailure, gitIn, lastLines, Mirror, redact, remoteFailure } from '../../git/index.js';
 import { MAX_MANIFEST_BYTES, normalizePath } from '../../plan/index.js';
+import { pushObservation } from '../../telemetry/observations.js';
 import {
   type DeployMessage,
   type DeployTrailers,
@@ -43,6 +45,8 @@ export interface WriteOptions {
   readonly signal: AbortSignal;
   /** Called with what is being done, in a person's words. */
   readonly report: (doing: string) => void;
+  /** What was done, for the trace. */
+  readonly observe?: (...observations: Observation[]) => void;
 }
 
 /** How a revision of the repository relates to a commit of ours (I5). */
@@ -105,7 +109,7 @@ export class GitGitOpsRepository implements GitOpsRepository {
     change.edit(await readManifest(mirror, tip, change.manifest));
   }
 
-  async write(change: GitOpsChange, { signal, report }: WriteOptions): Promise<CommitSha> {
+  async write(change: GitOpsChange, { signal, report, observe }: WriteOptions): Promise<CommitSha> {
     const mirror = await Mirror.open(this.cache, change.repository);
     for (let round = 1; round <= MAX_ROUNDS; round += 1) {
       signal.throwIfAborted();
@@ -119,7 +123,12 @@ export class GitGitOpsRepository implements GitOpsRepository {
       const commit = await this.commitOn(mirror, tip, change, signal);
       report(`pushing ${commit.slice(0, 12)} to ${change.branch}`);
       signal.throwIfAborted();
-      if (await push(mirror, commit, change.branch)) return commit;
+      const start = new Date();
+      if (await push(mirror, commit, change.branch)) {
+        const repository = redact(change.repository);
+        observe?.(pushObservation({ repository, commit, start, end: new Date() }));
+        return commit;
+      }
       await sleep(Math.random() * Math.min(1000, 30 * 1.5 ** round), undefined, { signal });
     }
     throw new ThroughlineError(

@@ -24,10 +24,11 @@ import {
   taskStatus,
   waitForTask,
 } from '../../processes/index.js';
+import { processObservations } from '../../telemetry/observations.js';
 import { contractEnvironment } from './contract.js';
 import { digestDirectory } from './model-digest.js';
 import { MAX_RESULT_BYTES, parseResultFile, parseResultLog, type TrainingReport } from './result.js';
-import type { JobPlacement, JobRunner, LogPage, RunOptions, TrainingJob } from './runner.js';
+import type { JobPlacement, JobRunner, LogPage, Memory, RunOptions, TrainingJob } from './runner.js';
 
 const RESULT_FILE = 'result.json';
 /** The model lies one level down, so that the directory above is the build context `model` with `/model` in it. */
@@ -82,7 +83,7 @@ export class LocalJobRunner implements JobRunner {
     return {};
   }
 
-  async run(job: TrainingJob, { signal, report }: RunOptions): Promise<TrainedModel> {
+  async run(job: TrainingJob, { signal, report, observe }: RunOptions & Memory): Promise<TrainedModel> {
     const task = this.task(job.name);
     if (!(await taskStatus(task))) {
       report('checking out the training program');
@@ -97,6 +98,7 @@ export class LocalJobRunner implements JobRunner {
     const progress = reportProgress(task, report);
     try {
       const status = await waitForTask(task, signal);
+      observe(...processObservations(job.name, status.attempts));
       return await this.collect(task, job, status);
     } finally {
       progress.stop();

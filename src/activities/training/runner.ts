@@ -1,5 +1,6 @@
 // The port of training: something that runs a Job to its end, once, whatever dies (I2).
 import type { CommitSha, ReleaseId } from '../../domain/ids.js';
+import type { Observation } from '../../domain/observation.js';
 import type { PodRecord, TrainedModel } from '../../domain/release.js';
 import type { TraceCarrier } from '../../domain/trace.js';
 import type { JobManifest } from '../../plan/index.js';
@@ -38,6 +39,8 @@ export interface Memory {
   /** What the last attempt that remembered something remembered. */
   readonly remembered: unknown;
   readonly remember: (value: unknown) => void;
+  /** What was seen, for the trace; what was seen before under the same id is replaced. */
+  readonly observe: (...observations: Observation[]) => void;
 }
 
 /** Where a Job will be, as far as the runtime decides it. */

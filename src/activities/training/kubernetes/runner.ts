@@ -6,6 +6,7 @@ import { ApiError, type KubernetesApi, resourcePath } from '../../../kubernetes/
 import type { Job, KubernetesEvent, Pod } from '../../../kubernetes/objects.js';
 import { patiently } from '../../../kubernetes/patience.js';
 import { type JobManifest, trainingContainer } from '../../../plan/index.js';
+import { podObservations } from '../../../telemetry/observations.js';
 import type {
   JobPlacement,
   JobRunner,
@@ -68,7 +69,7 @@ export class KubernetesJobRunner implements JobRunner {
 
   async run(
     job: TrainingJob,
-    { signal, report, remembered, remember }: RunOptions & Memory,
+    { signal, report, remembered, remember, observe }: RunOptions & Memory,
   ): Promise<TrainedModel> {
     const { namespace, name } = splitJobName(job.name);
     const watch = this.watches.in(namespace);
@@ -82,7 +83,7 @@ export class KubernetesJobRunner implements JobRunner {
       found = await this.create(job, signal, report);
     }
     checkOurs(found, job);
-    const notes = new Notes(found, memory, remember);
+    const notes = new Notes(found, memory, remember, (pods) => observe(...podObservations(pods, namespace)));
     const ended = await this.follow(job, found, watch, notes, { signal, report });
     return this.collect(job, ended, watch, notes, signal);
   }
@@ -228,6 +229,7 @@ class Notes {
     private readonly job: Job,
     remembered: Remembered,
     private readonly remember: (value: Remembered) => void,
+    private readonly observe: (pods: readonly PodRecord[]) => void,
   ) {
     for (const pod of remembered.pods ?? []) this.pods.set(pod.uid, pod);
     this.save();
@@ -252,6 +254,7 @@ class Notes {
 
   private save(): void {
     this.remember({ uid: this.job.metadata.uid, pods: this.records });
+    this.observe(this.records);
   }
 }
 

@@ -168,6 +168,7 @@ export function recordOf(pod: Pod, container: string): PodRecord {
     endedAt: ran?.finishedAt,
     imageId: status?.imageID || undefined,
     exitCode: ran?.exitCode,
+    ...(pod.metadata.deletionTimestamp && !ran?.finishedAt ? { goneAt: pod.metadata.deletionTimestamp } : {}),
     end: succeeded ? 'succeeded' : hasFailed(pod) ? endOf(pod) : undefined,
   };
 }
