@@ -1,6 +1,7 @@
 // The long-running commands: gateway, worker, and dev, which is both with what they need.
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { Runtime } from '@temporalio/worker';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { startCollector } from '../dev/collector.js';
 import { startDev } from '../dev/dev.js';
@@ -8,10 +9,11 @@ import { ThroughlineError } from '../domain/errors.js';
 import { createGateway } from '../gateway/server.js';
 import { ReleaseService } from '../releases/service.js';
 import { createLogger, type Logger } from '../telemetry/log.js';
+import { watchReleases } from '../telemetry/metrics.js';
 import { isExportConfigured, startTelemetry, type Telemetry } from '../telemetry/sdk.js';
 import { temporalClient, workerConnection } from '../temporal/connect.js';
 import { registerSearchAttributes } from '../temporal/register.js';
-import { workerConfig } from '../worker/config.js';
+import { type WorkerConfig, workerConfig } from '../worker/config.js';
 import { installRuntime, startWorker } from '../worker/worker.js';
 import { type ClientOptions, temporalTarget, withClient } from './options.js';
 import { printJson, say } from './output.js';
@@ -29,18 +31,26 @@ export function gatewayCommand(program: Command): void {
     )
     .action(async (options: ClientOptions & { listen: string; publicUrl?: string }) => {
       const config = workerConfig();
-      await serve('throughline-gateway', config.logLevel, async ({ log }) => {
+      await serve('throughline-gateway', config, async ({ log }) => {
         const target = await temporalTarget(options);
         const { client, connection, address } = temporalClient(target);
         const taskQueue = options.taskQueue ?? config.taskQueue;
         const releases = new ReleaseService({ client, connection, address, taskQueue });
-        const gateway = createGateway({ releases, log, publicUrl: options.publicUrl?.replace(/\/+$/, '') });
+        const meter = config.metricsAddress ? Runtime.instance().metricMeter : undefined;
+        const gateway = createGateway({
+          releases,
+          log,
+          publicUrl: options.publicUrl?.replace(/\/+$/, ''),
+          meter,
+        });
+        const uncount = meter && watchReleases(client, meter, log);
         const { host, port } = parseListen(options.listen);
         const url = await gateway.listen({ host, port });
         log.info({ url, temporal: address }, 'gateway started');
         return {
           failed: new Promise<never>(() => {}),
           stop: async () => {
+            uncount?.();
             await gateway.close();
             await connection.close();
           },
@@ -54,7 +64,7 @@ export function workerCommand(program: Command): void {
     .description('run releases: poll Temporal, train, build, deploy')
     .action(async (options: ClientOptions) => {
       const config = workerConfig({ ...process.env, ...dataOption(options), ...queueOption(options) });
-      await serve('throughline-worker', config.logLevel, async ({ log, telemetry }) => {
+      await serve('throughline-worker', config, async ({ log, telemetry }) => {
         const target = await temporalTarget(options);
         const { connection, namespace } = await workerConnection(target);
         const { connection: administration } = temporalClient(target);
@@ -106,7 +116,7 @@ export function devCommand(program: Command): void {
         // Unless there is another one: then what is sent goes there.
         if (!isExportConfigured(process.env)) process.env.OTEL_EXPORTER_OTLP_ENDPOINT = collector.http;
         const config = workerConfig({ ...settings, ...process.env });
-        await serve('throughline-dev', config.logLevel, async ({ log, telemetry }) => {
+        await serve('throughline-dev', config, async ({ log, telemetry }) => {
           const dev = await startDev({
             config,
             telemetry,
@@ -154,12 +164,12 @@ interface Running {
 /** Runs something until a signal asks for its end, or it breaks. A second signal does not wait. */
 async function serve(
   service: string,
-  level: string,
+  { logLevel, metricsAddress }: Pick<WorkerConfig, 'logLevel' | 'metricsAddress'>,
   start: (given: { log: Logger; telemetry: Telemetry }) => Promise<Running>,
 ): Promise<void> {
-  const log = createLogger(service, level);
+  const log = createLogger(service, logLevel);
   const telemetry = startTelemetry(service);
-  installRuntime(log);
+  installRuntime(log, metricsAddress);
   const asked = new Promise<string>((resolve) => {
     let count = 0;
     for (const signal of ['SIGINT', 'SIGTERM'] as const) {

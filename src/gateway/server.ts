@@ -1,6 +1,7 @@
 // The gateway: the HTTP service that starts, shows and cancels releases. It holds no state; any number of them can stand
 // side by side on one Temporal (I1).
 import { SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
+import type { MetricMeter } from '@temporalio/common';
 import Fastify, {
   type FastifyError,
   type FastifyInstance,
@@ -14,6 +15,7 @@ import { parseTrigger } from '../releases/request.js';
 import type { ReleaseService } from '../releases/service.js';
 import { remoteSpanContext } from '../telemetry/context.js';
 import type { Logger } from '../telemetry/log.js';
+import { METRIC } from '../telemetry/metric-names.js';
 import { openApiDocument } from './openapi.js';
 import { presentRelease } from './present.js';
 import { listQuerySchema } from './queries.js';
@@ -27,9 +29,11 @@ export interface GatewayOptions {
   readonly log: Logger;
   /** How callers reach the gateway; where it is not set, as they did reach it. */
   readonly publicUrl: string | undefined;
+  /** Where requests are measured. */
+  readonly meter?: MetricMeter | undefined;
 }
 
-export function createGateway({ releases, log, publicUrl }: GatewayOptions): FastifyInstance {
+export function createGateway({ releases, log, publicUrl, meter }: GatewayOptions): FastifyInstance {
   const app = Fastify({
     bodyLimit: MAX_BODY_BYTES,
     requestTimeout: 30_000,
@@ -49,6 +53,14 @@ export function createGateway({ releases, log, publicUrl }: GatewayOptions): Fas
       else parseJson(request, body as string, done);
     },
   );
+  const duration = meter?.createHistogram(METRIC.request, 'float', 's', 'Duration of HTTP requests');
+  app.addHook('onResponse', async (request, reply) => {
+    duration?.record(reply.elapsedTime / 1000, {
+      'http.request.method': request.method,
+      'http.route': request.routeOptions.url ?? '',
+      'http.response.status_code': reply.statusCode,
+    });
+  });
   app.setErrorHandler((error: FastifyError | ThroughlineError, request, reply) =>
     sendError(error, request, reply, log),
   );

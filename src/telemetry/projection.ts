@@ -2,10 +2,11 @@
 // the same ids and times wherever and whenever it is computed (DESIGN §5.2). Of a release that goes on it gives the
 // spans that will not change any more.
 import type { Observation } from '../domain/observation.js';
-import type { OutcomeStatus, Stage, StageStatus } from '../domain/release.js';
+import type { Stage, StageStatus } from '../domain/release.js';
 import { attemptSpanId, parseTraceparent, type SpanContext, spanIdOf } from '../domain/trace.js';
 import { ATTR, type PipelineResult } from './attributes.js';
 import type { Activity, Attempt, Closing, KnownRecord, ReleaseRun } from './history.js';
+import { RESULTS } from './results.js';
 
 /** A finished span as data. Times are ISO 8601, UTC. */
 export interface SpanRecord {
@@ -38,14 +39,6 @@ export interface ProjectedTrace {
 
 /** A wait is worth a span from this length on. Milliseconds. */
 const SHORTEST_WAIT = 1_000;
-
-const RESULTS: Readonly<Record<OutcomeStatus, PipelineResult>> = {
-  SUCCEEDED: 'success',
-  REJECTED: 'failure', // the gate did its work: a failure of the run, not an error of the system
-  FAILED: 'error',
-  CANCELED: 'cancellation',
-  SUPERSEDED: 'skip',
-};
 
 /** What a run that did not come to its own end has as its result. */
 const CLOSED: Readonly<Record<Closing['how'], PipelineResult>> = {

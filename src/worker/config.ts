@@ -17,8 +17,12 @@ export interface WorkerConfig {
   readonly buildahStorage: string;
   readonly heartbeatTimeoutSeconds: number;
   readonly jobBackoffSeconds: number;
+  /** How many workflows stay in memory; as the SDK sees fit where there is no number. */
+  readonly maxCachedWorkflows: number | undefined;
   readonly gitIdentity: { readonly name: string; readonly email: string };
   readonly logLevel: string;
+  /** HOST:PORT of the Prometheus endpoint. */
+  readonly metricsAddress: string | undefined;
   readonly healthAddress: { readonly host: string; readonly port: number } | undefined;
   /** `OTEL_*` variables for training programs and builders. */
   readonly workloadTelemetry: Readonly<Record<string, string>>;
@@ -80,11 +84,16 @@ const schema = z.object({
   THROUGHLINE_BUILDAH_STORAGE: z.string().optional(),
   THROUGHLINE_HEARTBEAT_TIMEOUT: seconds(10, 1),
   THROUGHLINE_JOB_BACKOFF: seconds(10, 0),
+  THROUGHLINE_MAX_CACHED_WORKFLOWS: z.coerce.number().int().min(0).max(100_000).optional(),
   THROUGHLINE_GIT_AUTHOR: z
     .string()
     .regex(/^[^<>\n]+ <[^<>\s]+>$/, 'expected: Name <address>')
     .default('Throughline <throughline@localhost>'),
   THROUGHLINE_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
+  THROUGHLINE_METRICS_ADDRESS: z
+    .string()
+    .regex(/^[^\s:]*:\d{1,5}$/, 'expected HOST:PORT')
+    .optional(),
   THROUGHLINE_HEALTH_ADDRESS: z
     .string()
     .regex(/^[^\s:]*:\d{1,5}$/, 'expected HOST:PORT')
@@ -117,8 +126,10 @@ export function workerConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig
     buildahStorage: resolve(values.THROUGHLINE_BUILDAH_STORAGE ?? join(cacheDirectory(env), 'buildah')),
     heartbeatTimeoutSeconds: values.THROUGHLINE_HEARTBEAT_TIMEOUT,
     jobBackoffSeconds: values.THROUGHLINE_JOB_BACKOFF,
+    maxCachedWorkflows: values.THROUGHLINE_MAX_CACHED_WORKFLOWS,
     gitIdentity: { name, email },
     logLevel: values.THROUGHLINE_LOG_LEVEL,
+    metricsAddress: values.THROUGHLINE_METRICS_ADDRESS,
     healthAddress: parseAddress(values.THROUGHLINE_HEALTH_ADDRESS),
     workloadTelemetry: workloadTelemetry(env),
   };

@@ -4,11 +4,19 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Client, WorkflowIdConflictPolicy } from '@temporalio/client';
-import { DefaultLogger, type NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import {
+  DefaultLogger,
+  type MetricsExporterConfig,
+  type NativeConnection,
+  Runtime,
+  Worker,
+} from '@temporalio/worker';
 import { GitGitOpsRepository } from '../activities/gitops/writer.js';
 import { messageOf } from '../domain/errors.js';
 import { attemptContext } from '../telemetry/interceptors.js';
 import type { Logger } from '../telemetry/log.js';
+import { DURATION_BUCKETS, METRIC, REQUEST_BUCKETS } from '../telemetry/metric-names.js';
+import { watchReleases } from '../telemetry/metrics.js';
 import { releaseResource, type Telemetry } from '../telemetry/sdk.js';
 import { RECONCILER_ID, RECONCILER_WORKFLOW } from '../workflows/search-attributes.js';
 import { createActivities } from './activities.js';
@@ -80,13 +88,18 @@ export async function startWorker(dependencies: WorkerDependencies): Promise<Run
     stickyQueueScheduleToStartTimeout: STICKY_TIMEOUT,
     shutdownGraceTime: SHUTDOWN_GRACE,
     shutdownForceTime: '20s',
+    ...(config.maxCachedWorkflows === undefined ? {} : { maxCachedWorkflows: config.maxCachedWorkflows }),
     maxHeartbeatThrottleInterval: '5s',
     defaultHeartbeatThrottleInterval: '1s',
     // Most activities wait for something else; each is a timer and a few files, or a place in a shared watch.
     maxConcurrentActivityTaskExecutions: 1000,
   });
+  const uncount = config.metricsAddress
+    ? watchReleases(client, Runtime.instance().metricMeter, log)
+    : undefined;
   const health = config.healthAddress && (await serveHealth(worker, config.healthAddress));
   const stopped = worker.run().finally(() => {
+    uncount?.();
     health?.close();
     return runtime.close();
   });
@@ -120,8 +133,9 @@ async function startReconciler(client: Client, taskQueue: string, log: Logger): 
 const SAID_BETTER = /^(?:Activity|Workflow) (?:failed|completed as cancelled)/;
 
 /** Sends the SDK's own log lines where ours go. Once a process, before anything connects. */
-export function installRuntime(log: Logger): void {
+export function installRuntime(log: Logger, metricsAddress?: string): void {
   Runtime.install({
+    ...(metricsAddress ? { telemetryOptions: { metrics: prometheus(metricsAddress) } } : {}),
     logger: new DefaultLogger('WARN', ({ level, message, meta }) => {
       if (SAID_BETTER.test(message)) return;
       const { error, ...rest } = meta ?? {};
@@ -131,6 +145,24 @@ export function installRuntime(log: Logger): void {
     // The process's own commands decide when to stop, and in which order.
     shutdownSignals: [],
   });
+}
+
+/** Names as Prometheus has them: with their unit, and `_total` for what only grows. */
+function prometheus(address: string): MetricsExporterConfig {
+  const [, host, port] = /^(.*):(\d+)$/.exec(address) ?? [];
+  return {
+    prometheus: {
+      bindAddress: `${host || '0.0.0.0'}:${port}`,
+      countersTotalSuffix: true,
+      unitSuffix: true,
+      useSecondsForDurations: true,
+      histogramBucketOverrides: {
+        [METRIC.duration]: DURATION_BUCKETS,
+        [METRIC.stage]: DURATION_BUCKETS,
+        [METRIC.request]: REQUEST_BUCKETS,
+      },
+    },
+  };
 }
 
 function plainMeta(meta: Record<string, unknown>): Record<string, unknown> {

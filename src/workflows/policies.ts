@@ -2,6 +2,7 @@
 import { ActivityCancellationType, type ActivityOptions, proxyActivities } from '@temporalio/workflow';
 import type { Activities, WorkerSettings } from '../activities/index.js';
 import { isActivityTrace, type Traced } from '../domain/observation.js';
+import { measureRetries } from './metrics.js';
 
 /** Every activity heartbeats, so that a dead worker is noticed within this time, however long the activity may take. */
 const DEFAULT_HEARTBEAT_SECONDS = 10;
@@ -74,7 +75,9 @@ function results(proxied: Record<string, (...parameters: unknown[]) => Promise<u
       (target, name: string) =>
       async (...parameters: unknown[]) => {
         const value = await target[name]?.(...parameters);
-        return isActivityTrace(value) ? (value as Traced<unknown>).result : value;
+        if (!isActivityTrace(value)) return value;
+        measureRetries(name, value.attempts);
+        return (value as Traced<unknown>).result;
       },
   });
   return entries as unknown as Activities;

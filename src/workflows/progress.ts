@@ -27,6 +27,7 @@ import {
 } from '../domain/release.js';
 import { formatTraceparent, parseTraceparent, stageSpanId, type TraceCarrier } from '../domain/trace.js';
 import { problemOf } from './failures.js';
+import { measureRelease, measureStage } from './metrics.js';
 import { RECORD_MEMO, SEARCH_ATTRIBUTES, STATUS_QUERY } from './search-attributes.js';
 
 export const statusQuery = defineQuery<ReleaseRecord>(STATUS_QUERY);
@@ -77,7 +78,11 @@ export class ReleaseProgress {
     const end = (status: StageStatus, cause?: Problem) => {
       const stage = this.stages[index];
       const problem = cause && { code: cause.code, message: cause.message };
-      if (stage) this.stages[index] = { ...stage, status, endedAt: now(), ...(problem ? { problem } : {}) };
+      if (stage) {
+        const ended = { ...stage, status, endedAt: now(), ...(problem ? { problem } : {}) };
+        this.stages[index] = ended;
+        measureStage(ended, this.facts.model);
+      }
       this.describe();
     };
     this.describe();
@@ -136,6 +141,7 @@ export class ReleaseProgress {
     const record = this.record();
     upsertSearchAttributes([{ key: SEARCH_ATTRIBUTES.outcome, value: outcome.status }]);
     upsertMemo({ [RECORD_MEMO]: record });
+    measureRelease(this.facts.model, this.request.requestedAt, this.endedAt, outcome);
     this.describe();
     return record;
   }

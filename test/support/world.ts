@@ -254,6 +254,10 @@ export class World {
     await exited;
   }
 
+  async killAll(): Promise<void> {
+    for (const worker of [...this.workers]) await this.kill(worker);
+  }
+
   /** A model repository and its GitOps remote. */
   model(
     name: string,
