@@ -1,7 +1,19 @@
 // `npm run demo`: sets everything up, then runs src/demo; with `--cluster` in the network of the local cluster.
 import { execFileSync } from 'node:child_process';
 import { createServer } from 'node:net';
-import { build, git, goToolchain, hand, main, nodePackages, python, root, say, setUp } from './setup.mjs';
+import {
+  build,
+  git,
+  goToolchain,
+  hand,
+  main,
+  nodePackages,
+  python,
+  root,
+  say,
+  setUp,
+  temporal,
+} from './setup.mjs';
 
 await main(async () => {
   const parameters = process.argv.slice(2);
@@ -18,6 +30,7 @@ async function onCluster(parameters, install) {
   await goToolchain();
   await nodePackages();
   await build();
+  await temporal();
   const env = { ...process.env, PATH: `${await python(install)}:${process.env.PATH}` };
   say('\n▸ the local cluster');
   const cluster = `${root}/dist/cluster/main.js`;

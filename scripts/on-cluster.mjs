@@ -1,6 +1,6 @@
 // Runs vitest in the network of the local cluster, which is brought up first and taken down afterwards.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { build, git, goToolchain, nodePackages, root, say } from './setup.mjs';
+import { build, git, goToolchain, nodePackages, root, say, temporal } from './setup.mjs';
 
 const cluster = `${root}/dist/cluster/main.js`;
 
@@ -31,6 +31,7 @@ export async function onCluster({ keep }, body) {
   await goToolchain();
   await nodePackages();
   await build();
+  await temporal();
   say('\n▸ the local cluster');
   try {
     if (!keep) spawnSync(process.execPath, [...own, 'reset'], { stdio: 'ignore' });

@@ -270,6 +270,12 @@ async function goBaseImage(storage, install) {
   return image;
 }
 
+/** The Temporal server, for what runs where it could not be fetched: the cluster's network reaches nothing outside. */
+export async function temporal() {
+  const { temporalBinary } = await import(`${root}/dist/dev/temporal-binary.js`);
+  await temporalBinary(cache, (text) => say(`  ${text}`));
+}
+
 /** Everything that the demo and the tests run with. Gives their environment. */
 export async function setUp({ install }) {
   mkdirSync(cache, { recursive: true });

@@ -47,6 +47,8 @@ export interface Closing {
   readonly at: string;
   /** Why it was terminated, or the type of the failure. */
   readonly reason: string | undefined;
+  /** A reset of a running release ends one run and begins another. */
+  readonly byReset?: boolean | undefined;
 }
 
 /** What the workflow has said of itself, with the request left out: that is the input. */
@@ -238,6 +240,9 @@ function traceIn(payloads: readonly Payload[] | null | undefined): ActivityTrace
   return payloads?.map(decode).find(isActivityTrace);
 }
 
+/** Temporal's server, service/history/consts: who terminates a run that is reset. */
+const RESETTER = 'history-resetter';
+
 function closingOf(event: HistoryEvent): Closing | undefined {
   const at = timeOf(event);
   if (event.workflowExecutionCompletedEventAttributes) return { how: 'completed', at, reason: undefined };
@@ -250,7 +255,9 @@ function closingOf(event: HistoryEvent): Closing | undefined {
     return { how: 'failed', at, reason: failed.failure?.applicationFailureInfo?.type ?? undefined };
   }
   const terminated = event.workflowExecutionTerminatedEventAttributes;
-  return terminated ? { how: 'terminated', at, reason: terminated.reason ?? undefined } : undefined;
+  if (!terminated) return undefined;
+  const byReset = terminated.identity === RESETTER;
+  return { how: 'terminated', at, reason: terminated.reason ?? undefined, byReset };
 }
 
 /** ISO 8601, UTC, to the millisecond, as workflow code sees time. */

@@ -70,7 +70,7 @@ export function projectTrace(runs: readonly ReleaseRun[]): ProjectedTrace {
     const next = runs[index + 1];
     // What two runs share is the same in both.
     for (const span of new RunProjection(run, context, next, again).spans()) spans.set(span.spanId, span);
-    again ||= run.closing !== undefined && !endedByReset(run, next);
+    again ||= run.closing !== undefined && !run.closing.byReset;
   }
   const sampled = (context.flags & 1) === 1;
   return {
@@ -80,11 +80,6 @@ export function projectTrace(runs: readonly ReleaseRun[]): ProjectedTrace {
     ended: newest.record?.stages.filter(({ endedAt }) => endedAt).length ?? 0,
     closed: newest.closing !== undefined,
   };
-}
-
-/** A reset of a running release ends one run and begins another, which goes on with the same trace. */
-function endedByReset({ closing }: ReleaseRun, next: ReleaseRun | undefined): boolean {
-  return closing?.how === 'terminated' && next?.resetAt !== undefined && closing.at >= next.resetAt;
 }
 
 class RunProjection {
@@ -126,7 +121,7 @@ class RunProjection {
   /** `RUN`. A run that a reset has ended is none of its own: the one that goes on is. */
   private whole(): SpanRecord | undefined {
     const { closing, record, run, again } = this;
-    if (!closing || endedByReset(run, this.next)) return undefined;
+    if (!closing || closing.byReset) return undefined; // the run that goes on has it
     const { request } = run;
     const caller = request.caller === undefined ? undefined : parseTraceparent(request.caller);
     const outcome = record?.outcome;
@@ -195,7 +190,7 @@ class RunProjection {
   /** How something ended that its run did not see to an end. */
   private cut(): { result: PipelineResult; error: string } | undefined {
     if (!this.closing) return undefined;
-    if (endedByReset(this.run, this.next)) return { result: 'cancellation', error: 'reset' };
+    if (this.closing.byReset) return { result: 'cancellation', error: 'reset' };
     return { result: CLOSED[this.closing.how], error: this.closing.how.replace(' ', '_') };
   }
 

@@ -48,7 +48,8 @@ export class TraceDelivery {
       const run = await this.until(release, runId, before, signal);
       const ended = endedStages(run);
       const exported = (parseTraceparent(run.request.trace.traceparent).flags & 1) === 1;
-      if (ended > before || !exported) return { runId, ended, closed: run.closing !== undefined, exported };
+      const closed = run.closing !== undefined && !run.closing.byReset;
+      if (ended > before || !exported) return { runId, ended, closed, exported };
       // It has ended, with no stage more: by itself, or because a reset goes on with another run.
       const newest = await gone(() => client.workflow.getHandle(release).describe());
       if (newest.runId === runId) return { runId, ended, closed: true, exported };

@@ -5,11 +5,11 @@ import { type Count, chaos, FAULTS, type Fault, type Schedule, table } from './c
 
 const { CHAOS_RELEASES, CHAOS_KILLS, CHAOS_SEED, CHAOS_FAULTS, CHAOS_AWAY, CHAOS_OUTPUT } = process.env;
 const schedule: Schedule = {
-  releases: Number(CHAOS_RELEASES ?? 6),
-  kills: Number(CHAOS_KILLS ?? 6),
+  releases: Number(CHAOS_RELEASES ?? 3),
+  kills: Number(CHAOS_KILLS ?? 4),
   seed: Number(CHAOS_SEED ?? 1),
   faults: (CHAOS_FAULTS?.split(',') as Fault[] | undefined) ?? FAULTS,
-  away: Number(CHAOS_AWAY ?? 5),
+  away: Number(CHAOS_AWAY ?? 3),
 };
 const say = (text: string) => process.stderr.write(`${text}\n`);
 
