@@ -26,6 +26,11 @@ import { type ClusterModel, ClusterWorld } from '../test/support/cluster.js';
 const SIZES = (process.env.BENCH_SIZES ?? '10,100,300').split(',').map(Number);
 const WORKER = 'system:serviceaccount:throughline:throughline-worker';
 const NODE = 'bench-fake';
+/** Short pods; all of them wait together before the first one ends. The short run of the tests has shorter ones. */
+const RUNS_FOR =
+  Math.max(...SIZES) > 10
+    ? { durationMilliseconds: 60_000, jitterDurationMilliseconds: 180_000 }
+    : { durationMilliseconds: 20_000, jitterDurationMilliseconds: 40_000 };
 
 let cluster: ClusterWorld;
 let worker: ChildProcess;
@@ -72,7 +77,7 @@ afterAll(async () => {
   rmSync(directory, { recursive: true, force: true });
 });
 
-/** Pods run for 20 to 40 s, and report a model that they pushed themselves; the gate refuses it, so that training is all. */
+/** Pods run for as long as {@link RUNS_FOR} says, and report a model that they pushed themselves; the gate refuses it, so that training is all. */
 function stages(): object[] {
   const stage = (name: string, matchExpressions: object[], next: object, delay?: object) => ({
     apiVersion: 'kwok.x-k8s.io/v1alpha1',
@@ -104,7 +109,7 @@ function stages(): object[] {
       {
         statusTemplate: `${containers('containers', ended)}${containers('initContainers', 'terminated: { exitCode: 0, finishedAt: {{ Now | Quote }} }')}phase: Succeeded\n`,
       },
-      { durationMilliseconds: 20_000, jitterDurationMilliseconds: 40_000 },
+      RUNS_FOR,
     ),
     stage('delete', [{ key: '.metadata.deletionTimestamp', operator: 'Exists' }], { delete: true }),
   ];
