@@ -1,7 +1,7 @@
 // Programs that Debian packages: etcd, containerd, runc, a registry, Redis, the CNI plugins, iptables. They are
 // downloaded and unpacked into the cache, not installed: nothing of the system changes and no service is started.
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { PARTS } from './layout.js';
 import { answer, ClusterError, run, step } from './shell.js';
@@ -18,6 +18,10 @@ const PACKAGES = [
   'mount',
   'mmdebstrap',
 ];
+
+/** Debian names iptables when it installs it (update-alternatives), so that a package that is unpacked has no such names. */
+const IPTABLES = { directory: 'usr/sbin', program: 'xtables-nft-multi' };
+const IPTABLES_NAMES = ['iptables', 'ip6tables'].flatMap((name) => [name, `${name}-save`, `${name}-restore`]);
 
 /** Programs that must be found afterwards, in the cache or on the machine. */
 const PROGRAMS = [
@@ -51,8 +55,14 @@ export async function debianPrograms(): Promise<Programs> {
   rmSync(target, { recursive: true, force: true });
   await step('downloading etcd, containerd, runc, a registry, Redis and CNI plugins', () => unpack(target));
   const unpacked = programsIn(target);
-  if (!unpacked)
-    throw new ClusterError(`Not every program of ${PROGRAMS.join(', ')} is in ${target} or on PATH.`);
+  if (!unpacked) {
+    const missing = PROGRAMS.filter(
+      (program) => !directoriesOf(target).some((one) => existsSync(join(one, program))),
+    );
+    throw new ClusterError(
+      `Debian’s packages were unpacked into ${target}, and have no ${missing.join(', ') || 'CNI plugins'}; nor has PATH.\n  Install what is missing with apt-get, then run this again.`,
+    );
+  }
   return unpacked;
 }
 
@@ -92,15 +102,29 @@ async function unpack(target: string): Promise<void> {
       await run('dpkg-deb', ['--extract', join(staging, 'debs', file), staging]);
     }
     rmSync(join(staging, 'debs'), { recursive: true });
+    nameIptables(staging);
     renameSync(staging, target);
   } finally {
     rmSync(staging, { recursive: true, force: true });
   }
 }
 
-function programsIn(tree: string): Programs | undefined {
+function nameIptables(tree: string): void {
+  const directory = join(tree, IPTABLES.directory);
+  if (!existsSync(join(directory, IPTABLES.program))) return; // the machine has its own
+  for (const name of IPTABLES_NAMES) {
+    if (!existsSync(join(directory, name))) symlinkSync(IPTABLES.program, join(directory, name));
+  }
+}
+
+/** Where programs are looked for: in the cache first, then on the machine. */
+function directoriesOf(tree: string): string[] {
   const own = ['usr/sbin', 'usr/bin', 'sbin', 'bin'].map((directory) => join(tree, directory));
-  const directories = [...own, ...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin'];
+  return [...own, ...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin'];
+}
+
+function programsIn(tree: string): Programs | undefined {
+  const directories = directoriesOf(tree);
   const find = (program: string) =>
     directories.map((one) => join(one, program)).find((one) => existsSync(one));
   if (!PROGRAMS.every((program) => find(program))) return undefined;
