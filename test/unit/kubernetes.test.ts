@@ -234,6 +234,16 @@ describe('the words of a wait', () => {
     expect(stateOf(job(), [crashed])).not.toHaveProperty('stuckSince', expect.any(String));
     expect(stateOf(job(), [])).toHaveProperty('stuckSince', '2026-01-01T00:00:01Z');
   });
+
+  it('count a pod as stuck from when it was seen to be, not from a slow pull on', () => {
+    const unpullable = pod({
+      phase: 'Pending',
+      conditions: [scheduled],
+      containerStatuses: [{ name: 'c', image: 'i:1', state: { waiting: { reason: 'ErrImagePull' } } }],
+    });
+    expect(stateOf(job(), [unpullable])).toMatchObject({ stuckPod: 'u' });
+    expect(stateOf(job(), [unpullable])).not.toHaveProperty('stuckSince', expect.any(String));
+  });
 });
 
 describe('the result of a training', () => {

@@ -38,6 +38,13 @@ export interface KubernetesRunnerOptions {
 interface Remembered {
   readonly uid?: string | undefined;
   readonly pods?: readonly PodRecord[];
+  readonly stuck?: Stuck | undefined;
+}
+
+/** A pod that was seen to be stuck, and when first: a slow pull before that does not count. */
+interface Stuck {
+  readonly pod: string;
+  readonly since: string;
 }
 
 /** A Job without a pod for so long has a reason, which an event tells. Milliseconds. */
@@ -141,7 +148,8 @@ export class KubernetesJobRunner implements JobRunner {
       const reason = await this.reasonOf(job.name, state.stuckSince, pods, signal);
       const doing = reason ? `${state.doing}: ${reason}` : state.doing;
       report(watch.away ? `waiting for the Kubernetes API (${watch.away}); last seen: ${doing}` : doing);
-      if (state.stuckSince && secondsSince(state.stuckSince) > this.options.podStartSeconds) {
+      const stuckSince = state.stuckSince ?? notes.stuckSince(state.stuckPod);
+      if (stuckSince && secondsSince(stuckSince) > this.options.podStartSeconds) {
         throw new ThroughlineError('TL_POD_UNSTARTABLE', `No pod of Job ${job.name} could start`, {
           expected: `a running pod within ${this.options.podStartSeconds} s`,
           found: doing,
@@ -224,6 +232,7 @@ export class KubernetesJobRunner implements JobRunner {
 /** What is kept of the pods, in memory and from attempt to attempt. */
 class Notes {
   private readonly pods = new Map<string, PodRecord>();
+  private stuck: Stuck | undefined;
 
   constructor(
     private readonly job: Job,
@@ -232,11 +241,21 @@ class Notes {
     private readonly observe: (pods: readonly PodRecord[]) => void,
   ) {
     for (const pod of remembered.pods ?? []) this.pods.set(pod.uid, pod);
+    this.stuck = remembered.stuck;
     this.save();
   }
 
   get records(): PodRecord[] {
     return [...this.pods.values()].sort((a, b) => (a.createdAt ?? '').localeCompare(b.createdAt ?? ''));
+  }
+
+  /** When this pod was first seen to be stuck, by whichever attempt; undefined where none is. */
+  stuckSince(pod: string | undefined): string | undefined {
+    if (this.stuck?.pod !== pod) {
+      this.stuck = pod === undefined ? undefined : { pod, since: new Date().toISOString() };
+      this.save();
+    }
+    return this.stuck?.since;
   }
 
   take(pods: readonly Pod[], container: string): void {
@@ -253,7 +272,7 @@ class Notes {
   }
 
   private save(): void {
-    this.remember({ uid: this.job.metadata.uid, pods: this.records });
+    this.remember({ uid: this.job.metadata.uid, pods: this.records, stuck: this.stuck });
     this.observe(this.records);
   }
 }

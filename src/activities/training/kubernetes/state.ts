@@ -9,8 +9,10 @@ export type JobState =
   | {
       readonly state: 'waiting';
       readonly doing: string;
-      /** Since when it cannot go on by itself, where that is so: RFC 3339. */
+      /** Since when it cannot go on by itself, where that is so and Kubernetes says it: RFC 3339. */
       readonly stuckSince?: string | undefined;
+      /** The pod that cannot go on by itself, where Kubernetes does not say since when: its uid. */
+      readonly stuckPod?: string | undefined;
     };
 
 /** Reasons of a waiting container that mean: its image, or what it is made of, cannot be had. */
@@ -46,7 +48,7 @@ function waitingFor(job: Job, pods: readonly Pod[]): JobState {
     const since = job.status?.startTime ?? job.metadata.creationTimestamp;
     return { state: 'waiting', doing: 'waiting for a pod to be created', stuckSince: since };
   }
-  const { name, creationTimestamp } = current.metadata;
+  const { name, uid, creationTimestamp } = current.metadata;
   if (current.status?.phase === 'Running')
     return { state: 'waiting', doing: `${before}training in pod ${name}` };
   const scheduled = current.status?.conditions?.find(({ type }) => type === 'PodScheduled');
@@ -67,14 +69,14 @@ function waitingFor(job: Job, pods: readonly Pod[]): JobState {
       return {
         state: 'waiting',
         doing: `${before}cannot pull ${image}: ${oneLine(message) || reason}`,
-        stuckSince: creationTimestamp,
+        stuckPod: uid,
       };
     }
     if (UNSTARTABLE.has(reason)) {
       return {
         state: 'waiting',
         doing: `${before}cannot start container ${container}: ${oneLine(message) || reason}`,
-        stuckSince: creationTimestamp,
+        stuckPod: uid,
       };
     }
   }
