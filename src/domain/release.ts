@@ -15,6 +15,8 @@ export interface ReleaseRequest {
   readonly trace: TraceCarrier;
   /** The caller's own span, where the trigger carried one: the parent of `RUN`. */
   readonly caller?: string | undefined;
+  /** Where the release can be looked at, where it was triggered through a gateway: it goes into the trace. */
+  readonly url?: string | undefined;
   readonly spinnaker?: SpinnakerExecution | undefined;
   readonly requestedBy?: string | undefined;
   /** When the trigger arrived. ISO 8601, UTC. The order between releases of one model is the order of this. */

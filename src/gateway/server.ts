@@ -76,7 +76,8 @@ export function createGateway({ releases, log, publicUrl, meter }: GatewayOption
     ),
   );
 
-  const base = (request: FastifyRequest) => publicUrl ?? `${request.protocol}://${request.host}`;
+  const base = (request: FastifyRequest) =>
+    `${publicUrl ?? `${request.protocol}://${request.host}`}/v1/releases`;
 
   app.post('/v1/releases', async (request, reply) => {
     const at = new Date();
@@ -86,6 +87,7 @@ export function createGateway({ releases, log, publicUrl, meter }: GatewayOption
       traceparent: header(request, 'traceparent'),
       tracestate: header(request, 'tracestate'),
       baggage: header(request, 'baggage'),
+      releasesUrl: base(request),
     });
     // The release's span is the parent, also of this request's: its id is known before it begins, and it always arrives.
     const parent = remoteSpanContext(
@@ -111,7 +113,7 @@ export function createGateway({ releases, log, publicUrl, meter }: GatewayOption
         }
       },
     );
-    const statusUrl = `${base(request)}/v1/releases/${started.release}`;
+    const statusUrl = `${base(request)}/${started.release}`;
     log.info(
       { release: started.release, created: started.created, trace_id: started.traceId },
       'release triggered',
@@ -127,10 +129,7 @@ export function createGateway({ releases, log, publicUrl, meter }: GatewayOption
   });
 
   app.get<{ Params: { id: string } }>('/v1/releases/:id', async (request) =>
-    presentRelease(
-      await releases.get(request.params.id),
-      `${base(request)}/v1/releases/${request.params.id}`,
-    ),
+    presentRelease(await releases.get(request.params.id), `${base(request)}/${request.params.id}`),
   );
 
   app.get('/v1/releases', async (request) => {
@@ -146,7 +145,7 @@ export function createGateway({ releases, log, publicUrl, meter }: GatewayOption
       );
     }
     const found = await releases.list(query.data);
-    return { releases: found.map((one) => ({ ...one, url: `${base(request)}/v1/releases/${one.release}` })) };
+    return { releases: found.map((one) => ({ ...one, url: `${base(request)}/${one.release}` })) };
   });
 
   app.post<{ Params: { id: string } }>('/v1/releases/:id/cancel', async (request, reply) => {

@@ -70,6 +70,8 @@ export interface TriggerContext {
   readonly tracestate?: string | undefined;
   readonly baggage?: string | undefined;
   readonly requestedBy?: string | undefined;
+  /** Base of the URLs that releases have, without a slash at its end; undefined where there is no gateway. */
+  readonly releasesUrl?: string | undefined;
   /** When the request arrived. */
   readonly at: Date;
 }
@@ -108,6 +110,7 @@ export function parseTrigger(body: unknown, context: TriggerContext): ParsedTrig
         baggage: trigger.baggage ?? context.baggage,
       },
       caller: caller && formatTraceparent(caller),
+      url: context.releasesUrl && `${context.releasesUrl}/${release}`,
       spinnaker,
       requestedBy: trigger.trigger?.user ?? context.requestedBy,
       requestedAt: context.at.toISOString(),

@@ -37,6 +37,9 @@ export interface ProjectedTrace {
   readonly closed: boolean;
 }
 
+/** The tag at the end of an image's name; a colon before a slash is a port's. */
+const TAG = /:([^:/]+)$/;
+
 /** A wait is worth a span from this length on. Milliseconds. */
 const SHORTEST_WAIT = 1_000;
 
@@ -51,7 +54,7 @@ const CLOSED: Readonly<Record<Closing['how'], PipelineResult>> = {
 };
 
 /** Task types that the conventions know; other stages have none. */
-const TASK_TYPES: Partial<Record<Stage['type'], string>> = {
+export const TASK_TYPES: Partial<Record<Stage['type'], string>> = {
   train: 'build',
   evaluate: 'test',
   build: 'build',
@@ -145,6 +148,7 @@ class RunProjection {
       attributes: {
         [ATTR.pipelineName]: model,
         [ATTR.pipelineRunId]: request.release,
+        ...(request.url ? { [ATTR.pipelineRunUrl]: request.url } : {}),
         [ATTR.pipelineAction]: 'RUN',
         [ATTR.pipelineResult]: result,
         [ATTR.repositoryUrl]: request.repository,
@@ -159,7 +163,7 @@ class RunProjection {
   /** A stage that has ended, or has ended with its run. */
   private stage(stage: Stage): SpanRecord | undefined {
     const { closing, run, record } = this;
-    const { release } = run.request;
+    const { release, url } = run.request;
     const goesOn = this.next?.record?.stages.some(({ spanId }) => spanId === stage.spanId);
     if (!stage.endedAt && (!closing || goesOn)) return undefined;
     const type = TASK_TYPES[stage.type];
@@ -177,6 +181,7 @@ class RunProjection {
       attributes: {
         [ATTR.taskName]: stage.name,
         [ATTR.taskRunId]: `${release}/${stage.name}`,
+        ...(url ? { [ATTR.taskRunUrl]: `${url}#${encodeURIComponent(stage.name)}` } : {}),
         [ATTR.taskResult]: cut?.result ?? stageResult(stage.status),
         ...(type ? { [ATTR.taskType]: type } : {}),
         ...(environment ? { [ATTR.environment]: environment } : {}),
@@ -300,7 +305,8 @@ function factsOf({ commit, dataset, training, image }: KnownRecord): SpanRecord[
     ...(training ? { [ATTR.modelId]: training.id, [ATTR.modelDigest]: training.digest } : {}),
     ...(image
       ? {
-          [ATTR.imageName]: image.name.replace(/:[^:/]+$/, ''),
+          [ATTR.imageName]: image.name.replace(TAG, ''),
+          [ATTR.imageTags]: [TAG.exec(image.name)?.[1] ?? 'latest'],
           [ATTR.imageRepoDigests]: [image.reference.replace(/:[^:/@]+@/, '@')],
           [ATTR.manifestDigest]: image.digest,
         }
