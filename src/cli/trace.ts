@@ -155,7 +155,16 @@ function ofService(span: SeenSpan): TreeSpan {
     service: span.service,
     start: span.start,
     end: span.end,
-    failed: false,
-    notes: span.events > 0 ? [`${span.events} events`] : [],
+    failed: span.failed,
+    notes: [],
+    events: span.events.map(({ name, at, attributes }) => ({
+      name,
+      at,
+      notes: Object.entries(attributes).map(([attribute, value]) => `${attribute}=${short(value)}`),
+    })),
   };
 }
+
+/** A metric to four digits: the tree is for reading, `--json` of the backend for calculating. */
+const short = (value: unknown) =>
+  typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(4)) : value;

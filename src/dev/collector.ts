@@ -10,6 +10,8 @@ import { freePort } from './ports.js';
 
 /** Older spans make room. */
 const MOST = 50_000;
+/** trace.proto, Status.StatusCode. */
+const STATUS_ERROR = 2;
 const MAX_BODY_BYTES = 16 * 1024 * 1024;
 
 export interface Collector {
@@ -122,7 +124,7 @@ class SpanStore {
 }
 
 function seenOf(span: ReceivedSpan): SeenSpan {
-  const { service, traceId, spanId, parentSpanId, name, attributes, events, links } = span;
+  const { service, traceId, spanId, parentSpanId, name, attributes, events, links, status } = span;
   return {
     service,
     traceId,
@@ -131,7 +133,12 @@ function seenOf(span: ReceivedSpan): SeenSpan {
     name,
     start: Number(span.startUnixNano) / 1e6,
     end: Number(span.endUnixNano) / 1e6,
-    events: events.length,
+    failed: status.code === STATUS_ERROR,
+    events: events.map((event) => ({
+      name: event.name,
+      at: Number(event.unixNano) / 1e6,
+      attributes: event.attributes,
+    })),
     attributes,
     links: links.map((link) => ({ traceId: link.traceId, spanId: link.spanId })),
   };

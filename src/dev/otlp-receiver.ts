@@ -19,9 +19,10 @@ message ResourceSpans { Resource resource = 1; repeated ScopeSpans scope_spans =
 message Resource { repeated KeyValue attributes = 1; }
 message ScopeSpans { repeated Span spans = 2; }
 message Span {
-  bytes trace_id = 1; bytes span_id = 2; bytes parent_span_id = 4; string name = 5; int32 kind = 6;
+  bytes trace_id = 1; bytes span_id = 2; string trace_state = 3; bytes parent_span_id = 4; string name = 5; int32 kind = 6;
   fixed64 start_time_unix_nano = 7; fixed64 end_time_unix_nano = 8; repeated KeyValue attributes = 9;
   repeated Event events = 11; repeated Link links = 13; Status status = 15;
+  fixed32 flags = 16;
 }
 message Event { fixed64 time_unix_nano = 1; string name = 2; repeated KeyValue attributes = 3; }
 message Link { bytes trace_id = 1; bytes span_id = 2; repeated KeyValue attributes = 4; }
@@ -55,14 +56,27 @@ export function decodeJson(text: string): ReceivedSpan[] {
 
 export interface ReceivedSpan {
   readonly service: string;
+  /** Of the resource. */
+  readonly resource: Readonly<Record<string, unknown>>;
   readonly traceId: string;
   readonly spanId: string;
   readonly parentSpanId: string | undefined;
+  readonly traceState: string;
+  /** As in trace.proto, SpanFlags. */
+  readonly flags: number;
   readonly name: string;
+  /** As in trace.proto, SpanKind: 1 INTERNAL, 2 SERVER, 3 CLIENT. */
+  readonly kind: number;
   readonly startUnixNano: bigint;
   readonly endUnixNano: bigint;
   readonly attributes: Readonly<Record<string, unknown>>;
-  readonly events: readonly string[];
+  /** As in trace.proto, StatusCode: 0 UNSET, 1 OK, 2 ERROR. */
+  readonly status: { readonly code: number; readonly message: string };
+  readonly events: readonly {
+    readonly name: string;
+    readonly unixNano: bigint;
+    readonly attributes: Readonly<Record<string, unknown>>;
+  }[];
   readonly links: readonly {
     traceId: string;
     spanId: string;
@@ -132,11 +146,15 @@ interface WireSpan {
   traceId: Uint8Array;
   spanId: Uint8Array;
   parentSpanId: Uint8Array;
+  traceState: string;
+  flags: number;
   name: string;
+  kind: number;
+  status: { code: number; message: string } | null;
   startTimeUnixNano: string;
   endTimeUnixNano: string;
   attributes: WireAttributes;
-  events: { name: string }[];
+  events: { name: string; timeUnixNano: string; attributes: WireAttributes }[];
   links: { traceId: Uint8Array; spanId: Uint8Array; attributes: WireAttributes }[];
 }
 interface WireResourceSpans {
@@ -148,19 +166,29 @@ interface WireRequest {
 }
 
 function readSpans({ resource, scopeSpans }: WireResourceSpans): ReceivedSpan[] {
-  const service = String(attributesOf(resource?.attributes ?? [])['service.name'] ?? '');
+  const attributes = attributesOf(resource?.attributes ?? []);
+  const service = String(attributes['service.name'] ?? '');
   return scopeSpans
     .flatMap(({ spans }) => spans)
     .map((span) => ({
       service,
+      resource: attributes,
       traceId: hex(span.traceId),
       spanId: hex(span.spanId),
       parentSpanId: span.parentSpanId.length > 0 ? hex(span.parentSpanId) : undefined,
+      traceState: span.traceState,
+      flags: span.flags,
       name: span.name,
+      kind: span.kind,
+      status: { code: span.status?.code ?? 0, message: span.status?.message ?? '' },
       startUnixNano: BigInt(span.startTimeUnixNano),
       endUnixNano: BigInt(span.endTimeUnixNano),
       attributes: attributesOf(span.attributes),
-      events: span.events.map(({ name }) => name),
+      events: span.events.map((event) => ({
+        name: event.name,
+        unixNano: BigInt(event.timeUnixNano),
+        attributes: attributesOf(event.attributes),
+      })),
       links: span.links.map((link) => ({
         traceId: hex(link.traceId),
         spanId: hex(link.spanId),

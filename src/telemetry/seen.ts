@@ -1,5 +1,12 @@
 // Spans of programs and services, as the receiver of `throughline dev` has kept them, and how they are asked for.
 
+export interface SeenEvent {
+  readonly name: string;
+  /** Milliseconds since 1970. */
+  readonly at: number;
+  readonly attributes: Readonly<Record<string, unknown>>;
+}
+
 export interface SeenSpan {
   readonly service: string;
   readonly traceId: string;
@@ -9,8 +16,8 @@ export interface SeenSpan {
   /** Milliseconds since 1970. */
   readonly start: number;
   readonly end: number;
-  /** How many there were. */
-  readonly events: number;
+  readonly failed: boolean;
+  readonly events: readonly SeenEvent[];
   readonly attributes: Readonly<Record<string, unknown>>;
   readonly links: readonly { readonly traceId: string; readonly spanId: string }[];
 }

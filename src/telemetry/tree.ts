@@ -12,7 +12,20 @@ export interface TreeSpan {
   /** Written behind the duration. */
   readonly notes: readonly string[];
   readonly failed: boolean;
+  /** What happened on the way: of a training, its epochs. */
+  readonly events?: readonly TreeEvent[];
 }
+
+export interface TreeEvent {
+  readonly name: string;
+  /** Milliseconds since 1970. */
+  readonly at: number;
+  readonly notes: readonly string[];
+}
+
+/** Of more events than these the first and the last are shown. */
+const MOST_EVENTS = 20;
+const SHOWN_EVENTS = 5;
 
 /** What the end of the root waited for, without a gap: from its end backwards, always the child that ended last. */
 export function criticalPath(spans: readonly TreeSpan[], root: TreeSpan): Set<string> {
@@ -37,10 +50,13 @@ export function renderTree(spans: readonly TreeSpan[], critical: ReadonlySet<str
   const children = childrenOf(spans);
   const known = new Set(spans.map(({ spanId }) => spanId));
   const roots = spans.filter(({ parentSpanId }) => !parentSpanId || !known.has(parentSpanId)).sort(byStart);
-  const rows: { label: string; span: TreeSpan }[] = [];
+  const rows: { label: string; text: string }[] = [];
   const add = (span: TreeSpan, lead: string, branch: string, below: string) => {
-    rows.push({ label: `${lead}${branch}${span.name}`, span });
+    rows.push({ label: `${lead}${branch}${span.name}`, text: rowOf(span, critical) });
     const own = [...(children.get(span.spanId) ?? [])].sort(byStart);
+    const rail = own.length > 0 ? '│ ' : '  ';
+    for (const { name, text } of eventRows(span))
+      rows.push({ label: `${lead}${below}${rail}· ${name}`, text });
     own.forEach((child, index) => {
       const last = index === own.length - 1;
       add(child, lead + below, last ? '└─ ' : '├─ ', last ? '   ' : '│  ');
@@ -48,11 +64,24 @@ export function renderTree(spans: readonly TreeSpan[], critical: ReadonlySet<str
   };
   for (const root of roots) add(root, '', '', '');
   const width = Math.max(...rows.map(({ label }) => label.length), 0);
-  return rows.map(({ label, span }) => {
-    const mark = span.failed ? '✘' : critical.has(span.spanId) ? '●' : ' ';
-    const notes = [...(span.service ? [`(${span.service})`] : []), ...span.notes].join('  ');
-    return `${label.padEnd(width)}  ${duration(span.end - span.start).padStart(9)} ${mark} ${notes}`.trimEnd();
-  });
+  return rows.map(({ label, text }) => `${label.padEnd(width)}  ${text}`.trimEnd());
+}
+
+function rowOf(span: TreeSpan, critical: ReadonlySet<string>): string {
+  const mark = span.failed ? '✘' : critical.has(span.spanId) ? '●' : ' ';
+  const notes = [...(span.service ? [`(${span.service})`] : []), ...span.notes].join('  ');
+  return `${duration(span.end - span.start).padStart(9)} ${mark} ${notes}`;
+}
+
+/** An event says when it was, counted from the span's start. */
+function eventRows({ events = [], start }: TreeSpan): { name: string; text: string }[] {
+  const rows = events.map(({ name, at, notes }) => ({
+    name,
+    text: `${`+${duration(at - start)}`.padStart(9)}   ${notes.join('  ')}`,
+  }));
+  if (rows.length <= MOST_EVENTS) return rows;
+  const left = { name: `… ${rows.length - 2 * SHOWN_EVENTS} more`, text: '' };
+  return [...rows.slice(0, SHOWN_EVENTS), left, ...rows.slice(-SHOWN_EVENTS)];
 }
 
 export function duration(milliseconds: number): string {

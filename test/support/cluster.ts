@@ -274,7 +274,9 @@ export class ClusterWorld {
 
   /** Keeps the history of a release among those that are replayed. */
   async record(release: string, name: string): Promise<void> {
-    const history = await this.world.client.client.workflow.getHandle(release).fetchHistory();
+    const handle = this.world.client.client.workflow.getHandle(release);
+    await handle.result(); // its last word comes a moment before its end
+    const history = await handle.fetchHistory();
     const text = `${JSON.stringify({ ...JSON.parse(historyToJSON(history)), workflowId: release }, null, 1)}\n`;
     writeFileSync(join(HISTORIES, VERSION, `${name}.json`), text);
   }
