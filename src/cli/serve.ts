@@ -43,7 +43,7 @@ export function gatewayCommand(program: Command): void {
           publicUrl: options.publicUrl?.replace(/\/+$/, ''),
           meter,
         });
-        const uncount = meter && watchReleases(client, meter, log);
+        const uncount = meter && watchReleases(client, taskQueue, meter, log);
         const { host, port } = parseListen(options.listen);
         const url = await gateway.listen({ host, port });
         log.info({ url, temporal: address }, 'gateway started');

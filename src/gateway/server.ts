@@ -13,9 +13,10 @@ import { parseTraceparent } from '../domain/trace.js';
 import { redact } from '../git/index.js';
 import { parseTrigger } from '../releases/request.js';
 import type { ReleaseService } from '../releases/service.js';
+import { ATTR } from '../telemetry/attributes.js';
 import { remoteSpanContext } from '../telemetry/context.js';
 import type { Logger } from '../telemetry/log.js';
-import { METRIC } from '../telemetry/metric-names.js';
+import { METRIC, recordSeconds } from '../telemetry/metric-names.js';
 import { openApiDocument } from './openapi.js';
 import { presentRelease } from './present.js';
 import { listQuerySchema } from './queries.js';
@@ -53,12 +54,12 @@ export function createGateway({ releases, log, publicUrl, meter }: GatewayOption
       else parseJson(request, body as string, done);
     },
   );
-  const duration = meter?.createHistogram(METRIC.request, 'float', 's', 'Duration of HTTP requests');
+  const measure = meter && recordSeconds(meter, METRIC.request, 'Duration of HTTP requests');
   app.addHook('onResponse', async (request, reply) => {
-    duration?.record(reply.elapsedTime / 1000, {
-      'http.request.method': request.method,
-      'http.route': request.routeOptions.url ?? '',
-      'http.response.status_code': reply.statusCode,
+    measure?.(reply.elapsedTime / 1000, {
+      [ATTR.requestMethod]: request.method,
+      [ATTR.route]: request.routeOptions.url,
+      [ATTR.responseStatus]: reply.statusCode,
     });
   });
   app.setErrorHandler((error: FastifyError | ThroughlineError, request, reply) =>
@@ -99,7 +100,7 @@ export function createGateway({ releases, log, publicUrl, meter }: GatewayOption
       {
         kind: SpanKind.SERVER,
         startTime: at,
-        attributes: { 'http.request.method': 'POST', 'http.route': '/v1/releases' },
+        attributes: { [ATTR.requestMethod]: 'POST', [ATTR.route]: '/v1/releases' },
       },
       parent,
       async (span) => {

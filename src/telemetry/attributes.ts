@@ -7,6 +7,7 @@ export const ATTR = {
   pipelineRunId: 'cicd.pipeline.run.id',
   pipelineRunUrl: 'cicd.pipeline.run.url.full',
   pipelineAction: 'cicd.pipeline.action.name',
+  pipelineRunState: 'cicd.pipeline.run.state',
   pipelineResult: 'cicd.pipeline.result',
   taskName: 'cicd.pipeline.task.name',
   taskType: 'cicd.pipeline.task.type',
@@ -41,6 +42,13 @@ export const ATTR = {
   attemptSilent: 'throughline.attempt.silent',
   podEnd: 'throughline.pod.end',
   application: 'throughline.argocd.application',
+  /** Of metrics. */
+  stage: 'throughline.stage',
+  activity: 'throughline.activity',
+  queueType: 'throughline.queue.type',
+  requestMethod: 'http.request.method',
+  route: 'http.route',
+  responseStatus: 'http.response.status_code',
 } as const;
 
 /** Values of `cicd.pipeline.result` and `cicd.pipeline.task.run.result`. */

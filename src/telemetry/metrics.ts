@@ -4,28 +4,48 @@ import type { Client } from '@temporalio/client';
 import type { MetricMeter } from '@temporalio/common';
 import { messageOf } from '../domain/errors.js';
 import { RELEASE_WORKFLOW, TRACE_WORKFLOW } from '../workflows/search-attributes.js';
+import { ATTR } from './attributes.js';
 import type { Logger } from './log.js';
-import { METRIC } from './metric-names.js';
+import { METRIC, setGauge } from './metric-names.js';
 
 const LOOK_MS = 15_000;
+/** temporal.api.enums.v1.TaskQueueType */
+const QUEUE_TYPES = { workflow: 1, activity: 2 } as const;
 
 /** Counts what runs, as Temporal knows it: every process says the same of the whole system. Gives a function that stops. */
-export function watchReleases(client: Client, meter: MetricMeter, log: Logger): () => void {
-  const active = meter.createGauge(METRIC.active, 'int', '{run}', 'Releases that run');
-  const backlog = meter.createGauge(
+export function watchReleases(
+  client: Client,
+  taskQueue: string,
+  meter: MetricMeter,
+  log: Logger,
+): () => void {
+  const active = setGauge(meter, METRIC.active, 'Releases that run');
+  const backlog = setGauge(
+    meter,
     METRIC.undelivered,
-    'int',
-    '{trace}',
     'Traces of ended releases that the collector has not taken',
   );
+  const queue = setGauge(meter, METRIC.queue, 'Tasks that no worker has taken yet');
+  const waiting = async (taskQueueType: number) => {
+    const { stats } = await client.workflowService.describeTaskQueue({
+      namespace: client.options.namespace,
+      taskQueue: { name: taskQueue },
+      taskQueueType,
+      reportStats: true,
+    });
+    return Number(stats?.approximateBacklogCount ?? 0);
+  };
   const running = async (type: string) =>
     (await client.workflow.count(`WorkflowType = '${type}' AND ExecutionStatus = 'Running'`)).count;
   const look = async () => {
     try {
+      for (const [type, number] of Object.entries(QUEUE_TYPES)) {
+        queue(await waiting(number), { [ATTR.queueType]: type });
+      }
       const [releases, deliveries] = await Promise.all([running(RELEASE_WORKFLOW), running(TRACE_WORKFLOW)]);
-      active.set(releases, { 'cicd.pipeline.run.state': 'executing' });
+      active(releases, { [ATTR.pipelineRunState]: 'executing' });
       // A release that runs has a delivery that follows it; the others wait for their collector.
-      backlog.set(Math.max(0, deliveries - releases));
+      backlog(Math.max(0, deliveries - releases));
     } catch (error) {
       log.debug({ error: messageOf(error) }, 'the releases were not counted');
     }

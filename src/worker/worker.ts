@@ -15,7 +15,7 @@ import { GitGitOpsRepository } from '../activities/gitops/writer.js';
 import { messageOf } from '../domain/errors.js';
 import { attemptContext } from '../telemetry/interceptors.js';
 import type { Logger } from '../telemetry/log.js';
-import { DURATION_BUCKETS, METRIC, REQUEST_BUCKETS } from '../telemetry/metric-names.js';
+import { BUCKETS } from '../telemetry/metric-names.js';
 import { watchReleases } from '../telemetry/metrics.js';
 import { releaseResource, type Telemetry } from '../telemetry/sdk.js';
 import { RECONCILER_ID, RECONCILER_WORKFLOW } from '../workflows/search-attributes.js';
@@ -95,7 +95,7 @@ export async function startWorker(dependencies: WorkerDependencies): Promise<Run
     maxConcurrentActivityTaskExecutions: 1000,
   });
   const uncount = config.metricsAddress
-    ? watchReleases(client, Runtime.instance().metricMeter, log)
+    ? watchReleases(client, taskQueue, Runtime.instance().metricMeter, log)
     : undefined;
   const health = config.healthAddress && (await serveHealth(worker, config.healthAddress));
   const stopped = worker.run().finally(() => {
@@ -147,20 +147,15 @@ export function installRuntime(log: Logger, metricsAddress?: string): void {
   });
 }
 
-/** Names as Prometheus has them: with their unit, and `_total` for what only grows. */
+/** Temporal's own metrics are in seconds too; ours bring their names with them. */
 function prometheus(address: string): MetricsExporterConfig {
   const [, host, port] = /^(.*):(\d+)$/.exec(address) ?? [];
   return {
     prometheus: {
       bindAddress: `${host || '0.0.0.0'}:${port}`,
-      countersTotalSuffix: true,
       unitSuffix: true,
       useSecondsForDurations: true,
-      histogramBucketOverrides: {
-        [METRIC.duration]: DURATION_BUCKETS,
-        [METRIC.stage]: DURATION_BUCKETS,
-        [METRIC.request]: REQUEST_BUCKETS,
-      },
+      histogramBucketOverrides: { ...BUCKETS },
     },
   };
 }

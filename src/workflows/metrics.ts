@@ -2,8 +2,17 @@
 import { metricMeter } from '@temporalio/workflow';
 import type { Outcome, Stage } from '../domain/release.js';
 import { ATTR } from '../telemetry/attributes.js';
-import { METRIC } from '../telemetry/metric-names.js';
+import { countUp, METRIC, recordSeconds } from '../telemetry/metric-names.js';
 import { RESULTS } from '../telemetry/results.js';
+
+const recordRelease = recordSeconds(metricMeter, METRIC.duration, 'From the trigger to the end of a release');
+const countError = countUp(metricMeter, METRIC.errors, 'Releases that failed');
+const recordStage = recordSeconds(metricMeter, METRIC.stage, 'From the beginning to the end of a stage');
+const countRetry = countUp(
+  metricMeter,
+  METRIC.retries,
+  'Attempts that failed, or were lost with their worker',
+);
 
 const seconds = (from: string, to: string) => Math.max(0, Date.parse(to) - Date.parse(from)) / 1000;
 
@@ -13,30 +22,23 @@ export function measureRelease(
   endedAt: string,
   outcome: Outcome,
 ): void {
-  const tags = { [ATTR.pipelineName]: model ?? 'release' };
-  const error = outcome.status === 'FAILED' ? { [ATTR.errorType]: outcome.problem.code } : undefined;
-  metricMeter
-    .createHistogram(METRIC.duration, 'float', 's', 'From the trigger to the end of a release')
-    .record(seconds(requestedAt, endedAt), {
-      ...tags,
-      ...error,
-      'cicd.pipeline.run.state': 'executing',
-      [ATTR.pipelineResult]: RESULTS[outcome.status],
-    });
-  if (error) {
-    metricMeter.createCounter(METRIC.errors, '{error}', 'Releases that failed').add(1, { ...tags, ...error });
-  }
+  const error = outcome.status === 'FAILED' ? outcome.problem.code : undefined;
+  const attributes = { [ATTR.pipelineName]: model ?? 'release', [ATTR.errorType]: error };
+  recordRelease(seconds(requestedAt, endedAt), {
+    ...attributes,
+    [ATTR.pipelineRunState]: 'executing',
+    [ATTR.pipelineResult]: RESULTS[outcome.status],
+  });
+  if (error) countError(attributes);
 }
 
 export function measureStage({ type, status, startedAt, endedAt }: Stage, model: string | undefined): void {
   if (!endedAt || status === 'RUNNING') return;
-  metricMeter
-    .createHistogram(METRIC.stage, 'float', 's', 'From the beginning to the end of a stage')
-    .record(seconds(startedAt, endedAt), {
-      [ATTR.pipelineName]: model ?? 'release',
-      'throughline.stage': type,
-      [ATTR.taskResult]: RESULTS[status],
-    });
+  recordStage(seconds(startedAt, endedAt), {
+    [ATTR.pipelineName]: model ?? 'release',
+    [ATTR.stage]: type,
+    [ATTR.taskResult]: RESULTS[status],
+  });
 }
 
 /** Attempts before the last one, of an activity that has completed. */
@@ -45,8 +47,6 @@ export function measureRetries(
   attempts: readonly { readonly error?: string | undefined }[],
 ): void {
   for (const { error } of attempts.slice(0, -1)) {
-    metricMeter
-      .createCounter(METRIC.retries, '{attempt}', 'Attempts that failed, or were lost with their worker')
-      .add(1, { 'throughline.activity': activity, [ATTR.errorType]: error ?? 'worker_lost' });
+    countRetry({ [ATTR.activity]: activity, [ATTR.errorType]: error ?? 'worker_lost' });
   }
 }
