@@ -14,6 +14,14 @@ RUN go mod download
 COPY oci ./
 RUN CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o /throughline-oci .
 
+# What asks a buildkitd for builds.
+FROM golang:1.26 AS buildkit-build
+WORKDIR /buildkit
+COPY buildkit/go.mod buildkit/go.sum ./
+RUN go mod download
+COPY buildkit ./
+RUN CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o /throughline-buildkit .
+
 FROM scratch AS oci
 COPY --from=oci-build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=oci-build /throughline-oci /throughline-oci
@@ -26,6 +34,7 @@ RUN apt-get update \
   && rm -rf /var/lib/apt/lists/*
 COPY --from=moby/buildkit:v0.34.2 /usr/bin/buildctl /usr/local/bin/
 COPY --from=oci-build /throughline-oci /usr/local/bin/
+COPY --from=buildkit-build /throughline-buildkit /usr/local/bin/
 WORKDIR /app
 COPY --from=build /app/package.json ./
 COPY --from=build /app/node_modules ./node_modules

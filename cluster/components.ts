@@ -19,6 +19,7 @@ export interface Built {
   readonly tools: string;
   readonly buildkit: string;
   readonly oci: string;
+  readonly buildClient: string;
 }
 
 export interface Component {

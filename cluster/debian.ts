@@ -69,7 +69,7 @@ export async function debianPrograms(): Promise<Programs> {
 async function unpack(target: string): Promise<void> {
   if (!(await answer('apt-get', '--version'))) {
     throw new ClusterError(
-      'Neither Docker nor apt-get is here: the local cluster is made by kind, in Docker, or of Debian’s packages.\n  Start Docker, then run this again.',
+      'There is no apt-get here, and parts of the local cluster are Debian’s packages.\n  Run this on Debian or Ubuntu; with Docker, make a cluster with kind instead (docs/cluster.md).',
     );
   }
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', LC_ALL: 'C' };

@@ -90,6 +90,13 @@ export const TOOLS: Part = {
 };
 export const OCI: Part = { name: 'oci', module: 'oci', version: 'own', programs: { '.': 'throughline-oci' } };
 
+export const BUILD_CLIENT: Part = {
+  name: 'build-client',
+  module: 'buildkit',
+  version: 'own',
+  programs: { '.': 'throughline-buildkit' },
+};
+
 /** What shell scripts edit YAML with: for the benchmark against such scripts. */
 export const YQ: Part = {
   name: 'yq',

@@ -38,6 +38,7 @@ function describe(layout: Layout, { apiPort, jaegerPort, built }: Known) {
       address: `tcp://${NODE.buildkitService}:${PORTS.buildkit}`,
       certificate: layout.certificate('buildkit-client'),
       key: layout.key('buildkit-client'),
+      program: join(built.buildClient, 'throughline-buildkit'),
     },
     otlp: {
       grpc: `http://${NODE.address}:${PORTS.otlpGrpc}`,

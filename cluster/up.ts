@@ -12,7 +12,7 @@ import { debianPrograms, type Programs } from './debian.js';
 import { Images } from './images.js';
 import { GIT, type Layout, NAMESPACES, NODE, PORTS } from './layout.js';
 import { boot, Inside, isAlive, makeControlGroups } from './machine.js';
-import { ARGOCD, announce, BUILDKIT, JAEGER, KUBERNETES, OCI, part, TOOLS } from './parts.js';
+import { ARGOCD, announce, BUILD_CLIENT, BUILDKIT, JAEGER, KUBERNETES, OCI, part, TOOLS } from './parts.js';
 import { ClusterError, Hopeless, run, say, step, until } from './shell.js';
 import { type ClusterState, readState, writeState } from './state.js';
 
@@ -59,12 +59,13 @@ export async function up(layout: Layout, { examples }: UpOptions = {}): Promise<
 
 /** Everything that is built or downloaded. */
 export async function build(): Promise<{ built: Built; programs: Programs }> {
-  announce([KUBERNETES, ARGOCD, BUILDKIT, JAEGER, OCI, TOOLS]);
+  announce([KUBERNETES, ARGOCD, BUILDKIT, JAEGER, BUILD_CLIENT, OCI, TOOLS]);
   const programs = await debianPrograms();
   const built = {
     tools: await part(TOOLS),
     oci: await part(OCI),
     buildkit: await part(BUILDKIT),
+    buildClient: await part(BUILD_CLIENT),
     jaeger: await part(JAEGER),
     kubernetes: await part(KUBERNETES),
     argocd: await part(ARGOCD),

@@ -39,7 +39,7 @@ async function onCluster(parameters, install) {
   // Gateway, Temporal and its UI are reached from this machine too, under the same addresses.
   const ports = await freePorts(3);
   execFileSync(process.execPath, [cluster, 'forward', ...ports.map(String)], options);
-  return hand(
+  const status = await hand(
     process.execPath,
     [
       cluster,
@@ -54,6 +54,10 @@ async function onCluster(parameters, install) {
     ],
     env,
   );
+  // With --keep whoever looks at it needs them; the cluster's end is theirs.
+  if (!parameters.includes('--keep'))
+    execFileSync(process.execPath, [cluster, 'stop', `forward-${ports.join('-')}`], options);
+  return status;
 }
 
 async function freePorts(count) {

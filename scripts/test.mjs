@@ -119,6 +119,7 @@ await main(async () => {
       const modules = {
         'the example’s service': 'examples/digits/inference',
         'the program for registries': 'oci',
+        'the program for builds': 'buildkit',
         'the cluster’s own programs': 'cluster/parts/tools',
       };
       for (const [name, module] of Object.entries(modules)) {

@@ -54,6 +54,9 @@ export interface DeploymentChange {
   readonly dataset: { readonly name: string; readonly version: string };
   /** Of the release's own span: what the annotation and the trailer say. */
   readonly traceparent: string;
+  /** What the caller sent along with its trace context. */
+  readonly tracestate?: string | undefined;
+  readonly baggage?: string | undefined;
   readonly requestedAt: string;
   readonly committedAt: string;
 }

@@ -170,6 +170,8 @@ function gitOpsChange(change: DeploymentChange): GitOpsChange {
     message: {
       release: change.release,
       traceparent: change.traceparent,
+      tracestate: change.tracestate,
+      baggage: change.baggage,
       model: change.model,
       modelId: change.modelId,
       imageDigest: change.imageDigest,

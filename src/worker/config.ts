@@ -43,6 +43,8 @@ export interface KubernetesSettings {
   readonly registrySecret: string | undefined;
   readonly registryCertificates: string | undefined;
   readonly buildkit: {
+    /** Program throughline-buildkit. */
+    readonly program: string;
     readonly address: string | undefined;
     readonly tls: { readonly ca: string; readonly certificate: string; readonly key: string } | undefined;
     readonly cacheInRegistry: boolean;
@@ -71,6 +73,7 @@ const schema = z.object({
   THROUGHLINE_HANDOVER_TIMEOUT: z.coerce.number().min(1).max(86_400).default(60),
   THROUGHLINE_REGISTRY_SECRET: z.string().min(1).optional(),
   THROUGHLINE_REGISTRY_CA: z.string().min(1).optional(),
+  THROUGHLINE_BUILDKIT_PROGRAM: z.string().min(1).default('throughline-buildkit'),
   THROUGHLINE_BUILDKIT_ADDRESS: z.string().min(1).optional(),
   THROUGHLINE_BUILDKIT_TLS_CA: z.string().min(1).optional(),
   THROUGHLINE_BUILDKIT_TLS_CERT: z.string().min(1).optional(),
@@ -153,6 +156,7 @@ function kubernetesSettings(values: z.output<typeof schema>): KubernetesSettings
     registrySecret: values.THROUGHLINE_REGISTRY_SECRET,
     registryCertificates: values.THROUGHLINE_REGISTRY_CA,
     buildkit: {
+      program: values.THROUGHLINE_BUILDKIT_PROGRAM,
       address: values.THROUGHLINE_BUILDKIT_ADDRESS,
       tls: ca && certificate && key ? { ca, certificate, key } : undefined,
       cacheInRegistry: values.THROUGHLINE_BUILD_CACHE === 'registry',

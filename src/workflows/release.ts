@@ -215,7 +215,7 @@ function deploy(
       modelId: model.id,
       sourceCommit: commit,
       dataset: plan.train.dataset,
-      traceparent: request.trace.traceparent,
+      ...request.trace,
       requestedAt: request.requestedAt,
       committedAt: new Date().toISOString(),
     };

@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type OtlpReceiver, type ReceivedSpan, startOtlpReceiver } from '../../src/dev/otlp-receiver.js';
 import type { PresentedRelease } from '../../src/gateway/present.js';
 import { parseTrigger } from '../../src/releases/request.js';
-import { TRAIN, World } from '../support/world.js';
+import { git, TRAIN, World } from '../support/world.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const run = promisify(execFile);
@@ -263,13 +263,17 @@ describe('the trace of a release', () => {
       tracestate: 'vendor=a:b,other=1',
       baggage: 'team=ml,cost=42',
     };
-    const { body } = await world.trigger({ repository: world.model('unsampled', { train }).url }, headers);
+    const model = world.model('unsampled', { train });
+    const { body } = await world.trigger({ repository: model.url }, headers);
     expect((await world.ended(body.id)).status).toBe('SUCCEEDED');
     await world.client.client.workflow.getHandle(`${body.id}-trace`).result();
     expect(collector.spans.filter((span) => span.traceId === traceId)).toEqual([]);
     const [traceparent = '', tracestate, baggage] = readFileSync(seen, 'utf8').trim().split('|');
     expect(traceparent).toMatch(new RegExp(`^00-${traceId}-[0-9a-f]{16}-00$`));
     expect([tracestate, baggage]).toEqual([headers.tracestate, headers.baggage]);
+    const trailer = (key: string) =>
+      git(model.gitops, 'log', '-1', `--format=%(trailers:key=${key},valueonly)`, 'main').trim();
+    expect([trailer('Tracestate'), trailer('Baggage')]).toEqual([headers.tracestate, headers.baggage]);
   });
 });
 

@@ -30,6 +30,7 @@ export interface ClusterModelOptions {
   readonly source?: Readonly<Record<string, string>>;
   /** Deploys nowhere, so that there is no Application either. */
   readonly undeployed?: boolean;
+  readonly dockerfile?: string;
   readonly syncTimeout?: string;
   readonly timeout?: string;
 }
@@ -48,6 +49,20 @@ ${before}
 i=0; while [ $i -lt ${seconds} ]; do i=$((i+1)); echo "epoch $i"; sleep 1; done
 echo "weights of $RELEASE_ID" > "$MODEL_OUTPUT/weights.bin"
 printf '{"model":{"id":"tiny-1"},"metrics":{"accuracy":0.97},"dataset":{"digest":"sha256:d"}}' > "$RESULT_FILE"`;
+
+/** As Jaeger's query API has it. Times are microseconds. */
+export interface JaegerSpan {
+  readonly traceID: string;
+  readonly spanID: string;
+  readonly operationName: string;
+  readonly processID: string;
+  readonly service: string;
+  readonly startTime: number;
+  readonly duration: number;
+  readonly references: readonly { readonly refType: string; readonly spanID: string }[];
+  readonly tags: readonly { readonly key: string; readonly value: unknown }[];
+  readonly warnings?: readonly string[] | null;
+}
 
 export class ClusterWorld {
   private readonly cleanUp: (() => Promise<unknown>)[] = [];
@@ -159,6 +174,7 @@ export class ClusterWorld {
       'throughline.yaml': JSON.stringify(plan, null, 2),
       'training/job.yaml': JSON.stringify(options.job?.(job) ?? job, null, 2),
       'inference/Dockerfile':
+        options.dockerfile ??
         'FROM base\nARG MODEL_ID\nCOPY --from=model /model /model\nENV MODEL_ID=$MODEL_ID\nENTRYPOINT ["sleep", "100000"]\n',
     });
     if (options.undeployed) return { name, url: `${base}/${name}.git`, gitops: '', gitopsUrl };
@@ -270,6 +286,26 @@ export class ClusterWorld {
 
   ended(release: string, seconds = 150): Promise<PresentedRelease> {
     return this.world.ended(release, seconds);
+  }
+
+  /** The trace of a release that has ended, once it has been delivered and BuildKit has sent what it had. */
+  async jaegerTrace({ release, traceId, model }: PresentedRelease): Promise<JaegerSpan[]> {
+    await this.world.client.client.workflow.getHandle(`${release}-trace`).result();
+    let before = -1;
+    return this.eventually('the whole trace in Jaeger', async () => {
+      const response = await fetch(`${this.state.jaeger.queryInside}/api/traces/${traceId}`);
+      const { data } = (await response.json()) as {
+        data?: { spans: JaegerSpan[]; processes: Record<string, { serviceName: string }> }[] | null;
+      };
+      const spans = (data ?? []).flatMap(({ spans, processes }) =>
+        spans.map((span) => ({ ...span, service: processes[span.processID]?.serviceName ?? '' })),
+      );
+      const quiet =
+        spans.length === before && spans.some(({ operationName }) => operationName === `RUN ${model}`);
+      before = spans.length;
+      if (!quiet) await sleep(6_000); // BuildKit sends every five seconds (OTEL_BSP_SCHEDULE_DELAY)
+      return quiet && spans.sort((a, b) => a.startTime - b.startTime);
+    });
   }
 
   /** Keeps the history of a release among those that are replayed. */

@@ -17,6 +17,8 @@ import type { BuildOptions, ImageBuild, ImageBuilder } from './builder.js';
 import { buildkitArguments, buildkitDigest, unavailableBaseImage } from './frontends.js';
 
 export interface BuildKitOptions {
+  /** throughline-buildkit (buildkit/): takes buildctl's words, and leaves the trace context as it is. */
+  readonly program: string;
   /** `tcp://HOST:PORT`, `unix://PATH`, `kube-pod://POD?namespace=…`: as buildctl takes it; its own default where absent. */
   readonly address?: string | undefined;
   readonly tls?: { readonly ca: string; readonly certificate: string; readonly key: string } | undefined;
@@ -25,7 +27,6 @@ export interface BuildKitOptions {
   /** Whether the layers are kept in the registry, next to the image, for a daemon that has lost its own. */
   readonly cacheInRegistry: boolean;
   readonly gitCache: string;
-  readonly workloadTelemetry: Readonly<Record<string, string>>;
 }
 
 const LOG_LINES = 60;
@@ -48,15 +49,10 @@ export class BuildKitImageBuilder implements ImageBuilder {
 
   async check(): Promise<void> {
     await this.registry.check();
-    const { code, log } = await this.buildctl(
-      ['debug', 'workers'],
-      {},
-      AbortSignal.timeout(20_000),
-      () => {},
-    );
+    const { code, log } = await this.run(['check'], {}, AbortSignal.timeout(20_000), () => {});
     if (code === 0) return;
     throw new ThroughlineError('TL_TOOL_MISSING', 'No buildkitd answers', {
-      expected: `a buildkitd at ${this.options.address ?? 'the address in BUILDKIT_HOST'}, and buildctl on PATH`,
+      expected: `a buildkitd at ${this.options.address ?? 'the address in BUILDKIT_HOST'}, and ${this.options.program} on PATH`,
       found: log.join('\n').slice(-1000),
       hint: 'Apply deploy/kubernetes/buildkit, and set THROUGHLINE_BUILDKIT_ADDRESS and the THROUGHLINE_BUILDKIT_TLS_ variables.',
     });
@@ -81,13 +77,11 @@ export class BuildKitImageBuilder implements ImageBuilder {
         ? ['--secret', 'id=GIT_AUTH_HEADER,env=THROUGHLINE_GIT_AUTHORIZATION']
         : [];
       const env = {
-        ...this.options.workloadTelemetry,
-        ...carrierEnvironment(build.trace), // BuildKit's own spans, and those of RUN steps, join the release's trace
-        OTEL_SERVICE_NAME: 'buildkit',
+        ...carrierEnvironment(build.trace), // the daemon's own spans, and those of RUN steps, join the release's trace
         ...(source.authorization ? { THROUGHLINE_GIT_AUTHORIZATION: source.authorization } : {}),
       };
       report('buildkit: starting');
-      const { code, log } = await this.buildctl([...command, ...secrets], env, signal, (line) => {
+      const { code, log } = await this.run([...command, ...secrets], env, signal, (line) => {
         if (/^#\d+ \[/.test(line)) report(`buildkit: ${line.replace(/^#\d+ /, '').slice(0, 120)}`);
       });
       signal.throwIfAborted();
@@ -125,7 +119,7 @@ export class BuildKitImageBuilder implements ImageBuilder {
   }
 
   /** Gives the exit code, and the last lines that it wrote. */
-  private async buildctl(
+  private async run(
     parameters: readonly string[],
     env: Readonly<Record<string, string>>,
     signal: AbortSignal,
@@ -136,7 +130,7 @@ export class BuildKitImageBuilder implements ImageBuilder {
       ...(address ? [`--addr=${address}`] : []),
       ...(tls ? [`--tlscacert=${tls.ca}`, `--tlscert=${tls.certificate}`, `--tlskey=${tls.key}`] : []),
     ];
-    const child = spawn('buildctl', [...connection, ...parameters], {
+    const child = spawn(this.options.program, [...connection, ...parameters], {
       env: { ...inheritedEnvironment(PASSED_ON), ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
@@ -147,7 +141,7 @@ export class BuildKitImageBuilder implements ImageBuilder {
       onLine(line);
     };
     for (const stream of [child.stdout, child.stderr]) createInterface({ input: stream }).on('line', take);
-    const abort = () => child.kill('SIGTERM'); // buildctl cancels the solve, and waits for it
+    const abort = () => child.kill('SIGTERM'); // the daemon cancels the solve, and is waited for
     signal.addEventListener('abort', abort, { once: true });
     try {
       return await new Promise((resolve) => {
@@ -198,7 +192,7 @@ function failureOf(build: ImageBuild, code: number | null, log: readonly string[
   }
   return new ThroughlineError(
     'TL_BUILD_FAILED',
-    `buildctl ended with ${code === null ? 'a kill' : `exit code ${code}`} while building ${build.image}`,
+    `The build ended with ${code === null ? 'a kill' : `exit code ${code}`} while building ${build.image}`,
     {
       found: `end of its log:\n${tail || '(nothing)'}`,
     },

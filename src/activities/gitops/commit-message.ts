@@ -4,6 +4,9 @@
 export interface DeployMessage {
   readonly release: string;
   readonly traceparent: string;
+  /** As the caller sent them, where it did. */
+  readonly tracestate?: string | undefined;
+  readonly baggage?: string | undefined;
   readonly model: string;
   readonly modelId: string;
   readonly imageDigest: string;
@@ -18,6 +21,8 @@ export function formatMessage(message: DeployMessage): string {
   const trailers = {
     'Release-Id': message.release,
     Traceparent: message.traceparent,
+    ...(message.tracestate ? { Tracestate: message.tracestate } : {}),
+    ...(message.baggage ? { Baggage: message.baggage } : {}),
     Model: message.model,
     'Model-Id': message.modelId,
     'Image-Digest': message.imageDigest,
