@@ -66,15 +66,16 @@ export function workerCommand(program: Command): void {
       const config = workerConfig({ ...process.env, ...dataOption(options), ...queueOption(options) });
       await serve('throughline-worker', config, async ({ log, telemetry }) => {
         const target = await temporalTarget(options);
-        const { connection, namespace } = await workerConnection(target);
-        const { connection: administration } = temporalClient(target);
-        await registerSearchAttributes(administration, namespace).finally(() => administration.close());
-        const worker = await startWorker({ config, connection, namespace, telemetry, log });
+        const connection = await workerConnection(target);
+        const temporal = temporalClient(target);
+        await registerSearchAttributes(temporal.connection, temporal.namespace);
+        const worker = await startWorker({ config, connection, temporal, telemetry, log });
         const failed = worker.stopped.then(() => new Promise<never>(() => {}));
         return {
           failed,
           stop: async () => {
             await worker.stop();
+            await temporal.connection.close();
             await connection.close();
           },
         };

@@ -74,7 +74,8 @@ export async function startDev(options: DevOptions): Promise<RunningDev> {
     });
     stops.push(() => server.stop());
     const target = { address: server.address, namespace: 'default' };
-    const { client, connection, address, namespace } = temporalClient(target);
+    const temporal = temporalClient(target);
+    const { client, connection, address, namespace } = temporal;
     stops.push(() => connection.close());
     await connection.ensureConnected();
     await registerSearchAttributes(connection, namespace);
@@ -82,9 +83,9 @@ export async function startDev(options: DevOptions): Promise<RunningDev> {
     let workerFailed: Promise<never> = new Promise(() => {});
     if (options.withWorker) {
       say('starting the worker');
-      const { connection: native } = await workerConnection(target);
+      const native = await workerConnection(target);
       stops.push(() => native.close());
-      const worker = await startWorker({ config, connection: native, namespace, telemetry, log });
+      const worker = await startWorker({ config, connection: native, temporal, telemetry, log });
       stops.push(() => worker.stop());
       workerFailed = worker.stopped.then(() => new Promise<never>(() => {}));
       workerFailed.catch(() => undefined);

@@ -47,12 +47,10 @@ export function temporalClient(target: TemporalTarget): TemporalClient {
 }
 
 /** The worker's connection. Throws TL_TEMPORAL_UNAVAILABLE. */
-export async function workerConnection(
-  target: TemporalTarget,
-): Promise<{ connection: NativeConnection; namespace: string }> {
-  const { options, address, namespace } = configuration(target);
+export async function workerConnection(target: TemporalTarget): Promise<NativeConnection> {
+  const { options, address } = configuration(target);
   try {
-    return { connection: await NativeConnection.connect(options), namespace };
+    return await NativeConnection.connect(options);
   } catch (cause) {
     throw unavailable(address, cause);
   }

@@ -5,12 +5,12 @@ import type { SpanExporter } from '@opentelemetry/sdk-trace-base';
 import { ApplicationFailure } from '@temporalio/activity';
 import {
   type Client,
+  type Connection,
   WorkflowExecutionAlreadyStartedError,
   WorkflowIdConflictPolicy,
   WorkflowIdReusePolicy,
   WorkflowNotFoundError,
 } from '@temporalio/client';
-import type { NativeConnection } from '@temporalio/worker';
 import type { TracePosition } from '../activities/index.js';
 import type { ReleaseId } from '../domain/ids.js';
 import { parseTraceparent } from '../domain/trace.js';
@@ -24,7 +24,7 @@ const POLL_TIMEOUT_MS = 90_000;
 
 export interface TraceDependencies {
   readonly client: Client;
-  readonly connection: NativeConnection;
+  readonly connection: Connection;
   readonly namespace: string;
   readonly taskQueue: string;
   readonly exporter: SpanExporter | undefined;

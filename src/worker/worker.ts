@@ -3,7 +3,7 @@ import { createServer, type Server } from 'node:http';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Client, WorkflowIdConflictPolicy } from '@temporalio/client';
+import { type Client, WorkflowIdConflictPolicy } from '@temporalio/client';
 import {
   DefaultLogger,
   type MetricsExporterConfig,
@@ -18,6 +18,7 @@ import type { Logger } from '../telemetry/log.js';
 import { BUCKETS } from '../telemetry/metric-names.js';
 import { watchReleases } from '../telemetry/metrics.js';
 import { releaseResource, type Telemetry } from '../telemetry/sdk.js';
+import type { TemporalClient } from '../temporal/connect.js';
 import { RECONCILER_ID, RECONCILER_WORKFLOW } from '../workflows/search-attributes.js';
 import { createActivities } from './activities.js';
 import type { WorkerConfig } from './config.js';
@@ -40,25 +41,27 @@ export interface RunningWorker {
 
 export interface WorkerDependencies {
   readonly config: WorkerConfig;
+  /** What the worker polls by. */
   readonly connection: NativeConnection;
-  readonly namespace: string;
+  /** What it asks Temporal by: calls of the native connection cannot be aborted, and a worker that ends would wait for them. */
+  readonly temporal: TemporalClient;
   readonly telemetry: Telemetry;
   readonly log: Logger;
 }
 
 export async function startWorker(dependencies: WorkerDependencies): Promise<RunningWorker> {
-  const { config, connection, namespace, telemetry, log } = dependencies;
+  const { config, connection, telemetry, log } = dependencies;
+  const { client, namespace } = dependencies.temporal;
   const identity = `${process.pid}@${hostname()}`;
   const { data } = config;
   const gitCache = join(data, 'git');
   const gitops = new GitGitOpsRepository(gitCache, config.gitIdentity);
   const runtime =
     config.runtime === 'kubernetes' ? await kubernetesRuntime(config, gitops, log) : localRuntime(config);
-  const client = new Client({ connection, namespace });
   const { taskQueue } = config;
   const { exporter } = telemetry;
   const resource = releaseResource();
-  const traces = new TraceDelivery({ client, connection, namespace, taskQueue, exporter, resource });
+  const traces = new TraceDelivery({ ...dependencies.temporal, taskQueue, exporter, resource });
   const activities = createActivities({
     worker: identity,
     log,

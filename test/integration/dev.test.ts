@@ -76,9 +76,8 @@ describe('throughline dev', () => {
     const { stdout } = await cli('release', url, '--json');
     const { id } = JSON.parse(stdout) as { id: string };
     while (runCount() === 0) await sleep(100);
-    const begun = Date.now();
+    // 1 says that something did not let go, and had to be left behind.
     expect(await stop(current, 'SIGTERM')).toBe(0);
-    expect(Date.now() - begun).toBeLessThan(25_000);
 
     current = await dev();
     const again = await cli('release', url, '--json', '--key', 'second');
