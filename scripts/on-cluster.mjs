@@ -23,9 +23,9 @@ export const benchmarkParts = () => ({
 
 /**
  * Brings a new cluster up, calls `body` with a function that runs vitest, and removes the cluster. With `keep` it takes
- * the one that an earlier run left, and leaves it for the next.
+ * the one that an earlier run left, and leaves it for the next. Calls `beforeUp` when the machine is as it was.
  */
-export async function onCluster({ keep }, body) {
+export async function onCluster({ keep, beforeUp }, body) {
   say('▸ setting up');
   await git(true);
   await goToolchain();
@@ -35,6 +35,7 @@ export async function onCluster({ keep }, body) {
   say('\n▸ the local cluster');
   try {
     if (!keep) spawnSync(process.execPath, [...own, 'reset'], { stdio: 'ignore' });
+    beforeUp?.();
     const state = JSON.parse(askCluster('up', '--json'));
     const vitest = (parameters, env = {}) =>
       spawnSync(

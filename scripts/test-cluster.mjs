@@ -1,17 +1,23 @@
-// `npm run test:cluster`: the tests that need a cluster, on a new local one, and a short run of each benchmark there.
-// Arguments go to vitest; `--keep` leaves the cluster up. Ends with one line that counts.
+// `npm run test:cluster`: the tests that need a cluster, on a new local one, and a short run of each benchmark there; and
+// whether anything is left when it is down. Arguments go to vitest; `--keep` leaves the cluster up. Ends with one line
+// that counts.
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { benchmarkParts, onCluster } from './on-cluster.mjs';
 import { main, say } from './setup.mjs';
+import { inventory, leftSince } from './traces-left.mjs';
 
 await main(async () => {
   const parameters = process.argv.slice(2);
+  const keep = parameters.includes('--keep');
   const scratch = mkdtempSync(join(tmpdir(), 'throughline-tests-'));
   const report = join(scratch, 'vitest.json');
+  const total = { passed: 0, failed: 0 };
+  let before;
   try {
-    return await onCluster({ keep: parameters.includes('--keep') }, (vitest) => {
+    await onCluster({ keep, beforeUp: () => (before = inventory()) }, (vitest) => {
       say('\n▸ cluster tests');
       const given = parameters.filter((word) => word !== '--keep');
       const projects = given.length > 0 ? ['--project=cluster'] : ['--project=cluster', '--project=bench'];
@@ -22,11 +28,31 @@ await main(async () => {
       const counts = existsSync(report) ? JSON.parse(readFileSync(report, 'utf8')) : {};
       const { numPassedTests = 0, numFailedTests = 0, numPendingTests = 0 } = counts;
       const failed = numFailedTests + numPendingTests; // a test that did not run has not passed
-      const all = status === 0 ? failed : Math.max(1, failed); // and what broke without being counted has failed too
-      process.stdout.write(`\n${numPassedTests} passed, ${all} failed\n`);
-      return all > 0 ? 1 : 0;
+      total.passed += numPassedTests;
+      total.failed += status === 0 ? failed : Math.max(1, failed); // and what broke without being counted has failed too
     });
+    if (!keep) total[(await nothingLeft(before)) ? 'passed' : 'failed'] += 1;
+    process.stdout.write(`\n${total.passed} passed, ${total.failed} failed\n`);
+    return total.failed > 0 ? 1 : 0;
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }
 });
+
+/** Compares what the machine has with what it had. The kernel takes a moment to let go of the last. */
+async function nothingLeft(before) {
+  say('\n▸ what the cluster has left behind');
+  let left;
+  for (let look = 0; look < 20; look += 1) {
+    left = leftSince(before);
+    // Whatever else this machine starts meanwhile is not the cluster's.
+    left.processes = left.processes.filter((line) => line.includes('throughline'));
+    if (Object.values(left).every((kind) => kind.length === 0)) break;
+    await sleep(500);
+  }
+  for (const [kind, found] of Object.entries(left)) {
+    say(`  ${kind.padEnd(18)} ${String(before[kind].length).padStart(4)} before, ${found.length} more after`);
+    for (const one of found.slice(0, 10)) say(`    ${one.slice(0, 160)}`);
+  }
+  return Object.values(left).every((kind) => kind.length === 0);
+}

@@ -256,10 +256,11 @@ export function openApiDocument(): Record<string, unknown> {
               type: 'array',
               items: {
                 type: 'object',
-                required: ['activity', 'attempt'],
+                required: ['activity', 'attempt', 'running'],
                 properties: {
                   activity: string,
                   attempt: { type: 'integer' },
+                  running: { type: 'boolean' },
                   doing: string,
                   lastFailure: string,
                 },

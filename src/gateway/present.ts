@@ -28,6 +28,6 @@ export function describeProgress(record: ReleaseRecord, pending: readonly Pendin
   const activity = pending[0];
   const attempt = activity && activity.attempt > 1 ? `, attempt ${activity.attempt}` : '';
   const doing =
-    activity?.lastFailure && activity.attempt > 1 ? `waiting, as ${activity.lastFailure}` : activity?.doing;
+    activity?.lastFailure && !activity.running ? `waiting, as ${activity.lastFailure}` : activity?.doing;
   return [`${stage?.name ?? 'starting'}${attempt}`, doing].filter(Boolean).join(': ');
 }

@@ -43,6 +43,8 @@ export interface StartedRelease {
 export interface PendingActivity {
   readonly activity: string;
   readonly attempt: number;
+  /** Whether a worker has it; otherwise it waits for its next try, or for a worker. */
+  readonly running: boolean;
   /** What its worker said last that it was doing. */
   readonly doing?: string | undefined;
   /** Why the last attempt failed. */
@@ -305,10 +307,14 @@ function recordFromDescription(description: WorkflowExecutionDescription, releas
   };
 }
 
+/** temporal.api.enums.v1.PendingActivityState */
+const PENDING_ACTIVITY_STATE_STARTED = 2;
+
 function pendingActivities(description: WorkflowExecutionDescription): PendingActivity[] {
   return (description.raw.pendingActivities ?? []).map((activity) => ({
     activity: activity.activityType?.name ?? '',
     attempt: activity.attempt ?? 1,
+    running: activity.state === PENDING_ACTIVITY_STATE_STARTED,
     doing: doingOf(activity.heartbeatDetails?.payloads?.[0]?.data),
     lastFailure: activity.lastFailure?.message ?? undefined,
   }));

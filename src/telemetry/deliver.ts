@@ -1,6 +1,6 @@
 // Hands computed spans to the collector and waits for its answer, unlike a batch processor, which forgets what it could
 // not send. The caller tries again; ids and content stay the same.
-import { createTraceState, SpanKind, SpanStatusCode } from '@opentelemetry/api';
+import { createTraceState, type HrTime, SpanKind, SpanStatusCode } from '@opentelemetry/api';
 import { ExportResultCode, hrTimeDuration, millisToHrTime } from '@opentelemetry/core';
 import { JsonTraceSerializer } from '@opentelemetry/otlp-transformer';
 import type { Resource } from '@opentelemetry/resources';
@@ -33,9 +33,15 @@ export function toOtlpJson(spans: readonly SpanRecord[], resource: Resource): un
   return JSON.parse(Buffer.from(bytes ?? []).toString('utf8') || '{}');
 }
 
+/** At least a nanosecond later: what ends when it begins is a broken clock to Jaeger, and known to the millisecond here. */
+function after(start: HrTime, end: HrTime): HrTime {
+  const later = end[0] > start[0] || (end[0] === start[0] && end[1] > start[1]);
+  return later ? end : [start[0], start[1] + 1];
+}
+
 function readable(span: SpanRecord, resource: Resource): ReadableSpan {
   const startTime = millisToHrTime(Date.parse(span.start));
-  const endTime = millisToHrTime(Math.max(Date.parse(span.end), Date.parse(span.start)));
+  const endTime = after(startTime, millisToHrTime(Date.parse(span.end)));
   const context = {
     traceId: span.traceId,
     spanId: span.spanId,

@@ -40,6 +40,9 @@ export interface ProjectedTrace {
 /** The tag at the end of an image's name; a colon before a slash is a port's. */
 const TAG = /:([^:/]+)$/;
 
+/** RFC 3339 without a fraction. */
+const WHOLE_SECOND = /:\d\dZ$/;
+
 /** A wait is worth a span from this length on. Milliseconds. */
 const SHORTEST_WAIT = 1_000;
 
@@ -261,18 +264,31 @@ class RunProjection {
 
   private observation(seen: Observation, activity: Activity): SpanRecord | undefined {
     const { release } = this.run.request;
-    const end = seen.end ?? activity.endedAt;
-    if (!end) return undefined;
+    const seenEnd = seen.end ?? activity.endedAt;
+    if (!seenEnd) return undefined;
+    const start = this.startOf(seen, activity);
+    const end = Date.parse(seenEnd) < Date.parse(start) ? start : seenEnd;
     return {
       ...this.below(seen.parent ? spanIdOf(release, 'seen', seen.parent) : this.parentOf(activity)),
       spanId: spanIdOf(release, 'seen', seen.id),
       name: seen.name,
       kind: seen.kind ?? 'INTERNAL',
-      start: seen.start,
+      start,
       end,
       attributes: { ...seen.attributes, ...(seen.error ? { [ATTR.errorType]: seen.error } : {}) },
       error: seen.error,
     };
+  }
+
+  /**
+   * Kubernetes and Argo CD say times to the second. What began within the second in which its parent began did not begin
+   * before it.
+   */
+  private startOf(seen: Observation, activity: Activity): string {
+    const above = seen.parent && activity.observed.find(({ id }) => id === seen.parent);
+    const parent = above ? this.startOf(above, activity) : activity.scheduledAt;
+    const ahead = Date.parse(parent) - Date.parse(seen.start);
+    return WHOLE_SECOND.test(seen.start) && ahead > 0 && ahead < 1_000 ? parent : seen.start;
   }
 
   private below(

@@ -1,13 +1,19 @@
 // The trace of a release on the cluster, as Jaeger has it: BuildKit's spans are in it too, and all of it fits together.
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { randomUUID } from 'node:crypto';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { PresentedRelease } from '../../src/gateway/present.js';
 import type { Pod } from '../../src/kubernetes/objects.js';
 import { ClusterWorld, type JaegerSpan } from '../support/cluster.js';
 
 let cluster: ClusterWorld;
+let worker: Awaited<ReturnType<ClusterWorld['worker']>>;
 beforeAll(async () => {
   cluster = await ClusterWorld.start('cluster-trace');
 });
+beforeEach(async () => {
+  worker = await cluster.worker();
+});
+afterEach(() => cluster.world.killAll());
 afterAll(() => cluster?.stop());
 
 const tag = (span: JaegerSpan | undefined, key: string) => span?.tags.find((one) => one.key === key)?.value;
@@ -31,14 +37,13 @@ function expectWhole(spans: readonly JaegerSpan[], record: PresentedRelease): vo
 
 describe('Jaeger', () => {
   it('has the whole of it, BuildKit’s own spans too, and finds nothing wrong', async () => {
-    const worker = await cluster.worker();
     const release = await cluster.trigger(await cluster.model({ seconds: 1 }));
     const record = await cluster.ended(release);
     expect(record.outcome).toEqual({ status: 'SUCCEEDED' });
     const spans = await cluster.jaegerTrace(record);
     expectWhole(spans, record);
     const services = new Set(spans.map(({ service }) => service));
-    expect([...services].sort()).toEqual(['buildkit', 'buildkitd', 'throughline']);
+    expect([...services].sort()).toEqual(['buildkitd', 'throughline']);
     const named = (name: string) => spans.filter(({ operationName }) => operationName === name);
     for (const name of [
       'pod',
@@ -51,14 +56,12 @@ describe('Jaeger', () => {
     ]) {
       expect(named(name), name).toHaveLength(1);
     }
-    await cluster.world.kill(worker, 'SIGTERM');
   });
 
   it('finds nothing wrong where the worker was killed in the middle of training and of the build', async () => {
-    let worker = await cluster.worker();
     const model = await cluster.model({
       seconds: 3,
-      dockerfile: 'FROM base\nRUN sleep 6\nARG MODEL_ID\nCOPY --from=model /model /model\n',
+      dockerfile: `FROM base\nRUN sleep 6 # ${randomUUID()}\nARG MODEL_ID\nCOPY --from=model /model /model\n`,
     });
     const release = await cluster.trigger(model);
     await cluster.trainingPod(release);
@@ -66,22 +69,20 @@ describe('Jaeger', () => {
     worker = await cluster.worker();
     await cluster.world.until(release, ({ progress }) => /RUN sleep/.test(progress));
     await cluster.world.kill(worker);
-    worker = await cluster.worker();
+    await cluster.worker();
     const record = await cluster.ended(release);
     expect(record.outcome).toEqual({ status: 'SUCCEEDED' });
     const spans = await cluster.jaegerTrace(record);
     const lost = spans.filter((span) => tag(span, 'error.type') === 'worker_lost');
     expect(lost.map(({ operationName }) => operationName).sort()).toEqual(['buildImage', 'train']);
     expectWhole(spans, record);
-    await cluster.world.kill(worker, 'SIGTERM');
   });
 });
 
-/** Six hours, each of a second: what the test does by hand happens between hours. */
+/** Six hours, each of six seconds; the pod is replaced in the first of them. */
 describe('a release of six hours', () => {
   it('whose pod is replaced three times over two deployments of the worker is one trace, with true times', async () => {
-    let worker = await cluster.worker();
-    const model = await cluster.model({ seconds: 6 });
+    const model = await cluster.model({ seconds: 36 });
     const release = await cluster.trigger(model);
     const seen = new Map<string, Pod>();
     const watching = setInterval(async () => {
@@ -99,7 +100,7 @@ describe('a release of six hours', () => {
         worker = next;
       }
       replaced.push(pod.metadata.name);
-      await cluster.remove('v1', cluster.state.namespaces.training, 'pods', pod.metadata.name);
+      await cluster.evict(pod);
     }
     const last = await cluster.trainingPod(release, replaced);
     contexts.add(contextOf(last));
@@ -118,19 +119,20 @@ describe('a release of six hours', () => {
       const pod = seen.get(String(tag(span, 'k8s.pod.name')));
       const { state } = pod?.status?.containerStatuses?.find(({ name }) => name === 'trainer') ?? {};
       expect(parentOf(span)?.spanID).toBe(train?.spanID);
-      expect(startOf(span)).toBe(Date.parse(pod?.metadata.creationTimestamp ?? ''));
+      // Kubernetes says it to the second; within its parent's first second it is the parent's start.
+      const second = (milliseconds: number) => Math.floor(milliseconds / 1000) * 1000;
+      expect(second(startOf(span))).toBe(Date.parse(pod?.metadata.creationTimestamp ?? ''));
       const [running] = spans.filter(
         (one) => one.operationName === 'pod running' && parentOf(one)?.spanID === span.spanID,
       );
       const { startedAt, finishedAt } = state?.terminated ?? {};
       if (!running || !startedAt || !finishedAt) throw new Error(`${pod?.metadata.name} was not seen to end`);
-      expect(startOf(running)).toBe(Date.parse(startedAt));
+      expect(second(startOf(running))).toBe(Date.parse(startedAt));
       expect(endOf(running)).toBe(Date.parse(finishedAt));
       expect(endOf(span)).toBe(Date.parse(finishedAt));
     }
     const workers = new Set(spans.map((span) => tag(span, 'cicd.worker.id')).filter(Boolean));
     expect(workers.size).toBe(3);
-    await cluster.world.kill(worker, 'SIGTERM');
   });
 });
 

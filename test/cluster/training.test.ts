@@ -65,11 +65,7 @@ describe('with a worker', () => {
     const release = await cluster.trigger(model);
     const first = await cluster.trainingPod(release);
     const { name } = first.metadata;
-    await cluster.api.create(`${resourcePath('v1', training, 'pods', name)}/eviction`, {
-      apiVersion: 'policy/v1',
-      kind: 'Eviction',
-      metadata: { name, namespace: training },
-    });
+    await cluster.evict(first);
     const second = await cluster.trainingPod(release, [name]);
     const record = await cluster.ended(release);
     await expectWhole(model, record, [first, second]);

@@ -261,6 +261,15 @@ export class ClusterWorld {
     return items;
   }
 
+  /** Through the eviction API, as a drain does it. */
+  async evict({ metadata: { name, namespace = '' } }: Pod): Promise<void> {
+    await this.api.create(`${resourcePath('v1', namespace, 'pods', name)}/eviction`, {
+      apiVersion: 'policy/v1',
+      kind: 'Eviction',
+      metadata: { name, namespace },
+    });
+  }
+
   /** The one pod that trains, when it does. */
   async trainingPod(release: string, not: readonly string[] = []): Promise<Pod> {
     return this.eventually('a pod that trains', async () =>

@@ -232,7 +232,16 @@ describe('the words of a wait', () => {
   it('count nothing as stuck that the Job itself will try again', () => {
     const crashed = pod({ phase: 'Failed' });
     expect(stateOf(job(), [crashed])).not.toHaveProperty('stuckSince', expect.any(String));
-    expect(stateOf(job(), [])).toHaveProperty('stuckSince', '2026-01-01T00:00:01Z');
+    expect(stateOf(job(), [crashed])).toMatchObject({ stuckOn: 'no pod', backsOff: true });
+    expect(stateOf(job(), [])).toMatchObject({ stuckOn: 'no pod' });
+    expect(stateOf(job(), [])).not.toHaveProperty('backsOff');
+    // An evicted pod is gone without being counted, hours after the Job began.
+    const evicted = { name: 'p', uid: 'u', end: 'evicted' };
+    expect(stateOf(job(), [], [evicted])).toMatchObject({
+      doing: 'pod evicted, attempt 2 of 4: waiting to try again',
+      backsOff: true,
+    });
+    expect(stateOf(job(), [])).not.toHaveProperty('stuckSince', expect.any(String));
   });
 
   it('count a pod as stuck from when it was seen to be, not from a slow pull on', () => {
@@ -241,7 +250,7 @@ describe('the words of a wait', () => {
       conditions: [scheduled],
       containerStatuses: [{ name: 'c', image: 'i:1', state: { waiting: { reason: 'ErrImagePull' } } }],
     });
-    expect(stateOf(job(), [unpullable])).toMatchObject({ stuckPod: 'u' });
+    expect(stateOf(job(), [unpullable])).toMatchObject({ stuckOn: 'u' });
     expect(stateOf(job(), [unpullable])).not.toHaveProperty('stuckSince', expect.any(String));
   });
 });

@@ -41,11 +41,14 @@ interface Remembered {
   readonly stuck?: Stuck | undefined;
 }
 
-/** A pod that was seen to be stuck, and when first: a slow pull before that does not count. */
+/** What was seen to be stuck, and when first: a slow pull, or hours of training before, do not count. */
 interface Stuck {
-  readonly pod: string;
+  readonly on: string;
   readonly since: string;
 }
+
+/** Kubernetes, pkg/controller/job: MaxJobPodFailureBackOff. It also counts pods that its failure policy ignores. */
+const MAX_BACK_OFF_SECONDS = 600;
 
 /** A Job without a pod for so long has a reason, which an event tells. Milliseconds. */
 const EVENT_AFTER_MS = 5_000;
@@ -139,19 +142,20 @@ export class KubernetesJobRunner implements JobRunner {
       notes.take(pods, container);
       await this.endings.releaseEnded(pods, signal);
 
-      const state = stateOf(object, pods);
+      const state = stateOf(object, pods, notes.records);
       if (state.state !== 'waiting') return object;
       if (object.metadata.deletionTimestamp) {
         if (pods.some((pod) => pod.status?.phase === 'Succeeded')) return object; // deleted before the controller counted
         throw removed(job.name);
       }
-      const reason = await this.reasonOf(job.name, state.stuckSince, pods, signal);
+      const stuckSince = state.stuckSince ?? notes.stuckSince(state.stuckOn);
+      const reason = await this.reasonOf(job.name, stuckSince, pods, signal);
       const doing = reason ? `${state.doing}: ${reason}` : state.doing;
       report(watch.away ? `waiting for the Kubernetes API (${watch.away}); last seen: ${doing}` : doing);
-      const stuckSince = state.stuckSince ?? notes.stuckSince(state.stuckPod);
-      if (stuckSince && secondsSince(stuckSince) > this.options.podStartSeconds) {
+      const patience = this.options.podStartSeconds + (state.backsOff ? MAX_BACK_OFF_SECONDS : 0);
+      if (stuckSince && secondsSince(stuckSince) > patience) {
         throw new ThroughlineError('TL_POD_UNSTARTABLE', `No pod of Job ${job.name} could start`, {
-          expected: `a running pod within ${this.options.podStartSeconds} s`,
+          expected: `a running pod within ${patience} s`,
           found: doing,
         });
       }
@@ -249,10 +253,10 @@ class Notes {
     return [...this.pods.values()].sort((a, b) => (a.createdAt ?? '').localeCompare(b.createdAt ?? ''));
   }
 
-  /** When this pod was first seen to be stuck, by whichever attempt; undefined where none is. */
-  stuckSince(pod: string | undefined): string | undefined {
-    if (this.stuck?.pod !== pod) {
-      this.stuck = pod === undefined ? undefined : { pod, since: new Date().toISOString() };
+  /** When this was first seen to be stuck, by whichever attempt; undefined where nothing is. */
+  stuckSince(on: string | undefined): string | undefined {
+    if (this.stuck?.on !== on) {
+      this.stuck = on === undefined ? undefined : { on, since: new Date().toISOString() };
       this.save();
     }
     return this.stuck?.since;

@@ -11,15 +11,20 @@ export type JobState =
       readonly doing: string;
       /** Since when it cannot go on by itself, where that is so and Kubernetes says it: RFC 3339. */
       readonly stuckSince?: string | undefined;
-      /** The pod that cannot go on by itself, where Kubernetes does not say since when: its uid. */
-      readonly stuckPod?: string | undefined;
+      /** What cannot go on by itself, where Kubernetes does not say since when: a pod's uid, or the lack of one. */
+      readonly stuckOn?: string | undefined;
+      /** Whether it may be the Job's own pause before it tries again. */
+      readonly backsOff?: boolean;
     };
 
 /** Reasons of a waiting container that mean: its image, or what it is made of, cannot be had. */
 const UNPULLABLE = new Set(['ErrImagePull', 'ImagePullBackOff', 'InvalidImageName', 'ErrImageNeverPull']);
 const UNSTARTABLE = new Set(['CreateContainerConfigError', 'CreateContainerError', 'RunContainerError']);
 
-export function stateOf(job: Job, pods: readonly Pod[]): JobState {
+const NO_POD = 'no pod';
+
+/** `records` are of all pods that were ever seen: Kubernetes forgets those that were evicted. */
+export function stateOf(job: Job, pods: readonly Pod[], records: readonly PodRecord[] = []): JobState {
   const conditions = job.status?.conditions;
   // The controller is done with a Job when its Complete or Failed condition stands; before that its pods are counted.
   if (conditionOf(conditions, 'Complete')) return { state: 'succeeded' };
@@ -31,23 +36,22 @@ export function stateOf(job: Job, pods: readonly Pod[]): JobState {
   }
   const ending = conditionOf(conditions, 'SuccessCriteriaMet') ?? conditionOf(conditions, 'FailureTarget');
   if (ending) return { state: 'waiting', doing: 'waiting for the Job’s last pod to end' };
-  return waitingFor(job, pods);
+  return waitingFor(job, pods, records);
 }
 
-function waitingFor(job: Job, pods: readonly Pod[]): JobState {
+function waitingFor(job: Job, pods: readonly Pod[], records: readonly PodRecord[]): JobState {
   const counted = pods.filter((pod) => !pod.metadata.deletionTimestamp || pod.status?.phase === 'Running');
   const current = newest(
     counted.filter((pod) => pod.status?.phase === 'Pending' || pod.status?.phase === 'Running'),
   );
-  const before = history(job, pods);
+  const before = history(job, pods, records);
   if (!current && pods.some(({ status }) => status?.phase === 'Succeeded')) {
     return { state: 'waiting', doing: 'waiting for the Job controller to count its pod' };
   }
-  if (!current && before) return { state: 'waiting', doing: `${before}waiting to try again` }; // the Job's back-off
-  if (!current) {
-    const since = job.status?.startTime ?? job.metadata.creationTimestamp;
-    return { state: 'waiting', doing: 'waiting for a pod to be created', stuckSince: since };
-  }
+  // Not since the Job's start: the pod before may have trained for hours before it was evicted.
+  if (!current && before)
+    return { state: 'waiting', doing: `${before}waiting to try again`, stuckOn: NO_POD, backsOff: true };
+  if (!current) return { state: 'waiting', doing: 'waiting for a pod to be created', stuckOn: NO_POD };
   const { name, uid, creationTimestamp } = current.metadata;
   if (current.status?.phase === 'Running')
     return { state: 'waiting', doing: `${before}training in pod ${name}` };
@@ -69,14 +73,14 @@ function waitingFor(job: Job, pods: readonly Pod[]): JobState {
       return {
         state: 'waiting',
         doing: `${before}cannot pull ${image}: ${oneLine(message) || reason}`,
-        stuckPod: uid,
+        stuckOn: uid,
       };
     }
     if (UNSTARTABLE.has(reason)) {
       return {
         state: 'waiting',
         doing: `${before}cannot start container ${container}: ${oneLine(message) || reason}`,
-        stuckPod: uid,
+        stuckOn: uid,
       };
     }
   }
@@ -90,14 +94,18 @@ function waitingFor(job: Job, pods: readonly Pod[]): JobState {
 }
 
 /** What became of the pods before this one: "pod evicted, attempt 2 of 4: ". */
-function history(job: Job, pods: readonly Pod[]): string {
+function history(job: Job, pods: readonly Pod[], records: readonly PodRecord[]): string {
   const ended = pods.filter(hasFailed);
-  const failed = Math.max(job.status?.failed ?? 0, ended.length);
+  const gone = records.filter(
+    ({ uid, end }) => end !== 'succeeded' && !pods.some(({ metadata }) => metadata.uid === uid),
+  );
+  const failed = Math.max(job.status?.failed ?? 0, ended.length + gone.length);
   const last = newest(ended);
   if (failed === 0) return '';
   const limit = (job.spec.backoffLimit ?? 6) + 1;
   // Pods that were taken away do not count against the limit: the number of attempts may exceed it.
-  return `${last ? `pod ${endOf(last)}` : 'a pod failed'}, attempt ${failed + 1}${failed < limit ? ` of ${limit}` : ''}: `;
+  const end = last ? endOf(last) : (gone.at(-1)?.end ?? 'failed');
+  return `pod ${end}, attempt ${failed + 1}${failed < limit ? ` of ${limit}` : ''}: `;
 }
 
 const hasFailed = (pod: Pod) =>
