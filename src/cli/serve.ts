@@ -14,6 +14,7 @@ import { isExportConfigured, startTelemetry, type Telemetry } from '../telemetry
 import { temporalClient, workerConnection } from '../temporal/connect.js';
 import { registerSearchAttributes } from '../temporal/register.js';
 import { type WorkerConfig, workerConfig } from '../worker/config.js';
+import { runtimeOf } from '../worker/runtimes.js';
 import { installRuntime, startWorker } from '../worker/worker.js';
 import { type ClientOptions, temporalTarget, withClient } from './options.js';
 import { printJson, say } from './output.js';
@@ -69,7 +70,14 @@ export function workerCommand(program: Command): void {
         const connection = await workerConnection(target);
         const temporal = temporalClient(target);
         await registerSearchAttributes(temporal.connection, temporal.namespace);
-        const worker = await startWorker({ config, connection, temporal, telemetry, log });
+        const worker = await startWorker({
+          config,
+          runtime: await runtimeOf(config, log),
+          connection,
+          temporal,
+          telemetry,
+          log,
+        });
         const failed = worker.stopped.then(() => new Promise<never>(() => {}));
         return {
           failed,

@@ -12,6 +12,7 @@ import type { Telemetry } from '../telemetry/sdk.js';
 import { temporalClient, workerConnection } from '../temporal/connect.js';
 import { registerSearchAttributes } from '../temporal/register.js';
 import { cacheDirectory, type WorkerConfig } from '../worker/config.js';
+import { runtimeOf } from '../worker/runtimes.js';
 import { startWorker } from '../worker/worker.js';
 import type { Collector } from './collector.js';
 import { freePort } from './ports.js';
@@ -85,7 +86,14 @@ export async function startDev(options: DevOptions): Promise<RunningDev> {
       say('starting the worker');
       const native = await workerConnection(target);
       stops.push(() => native.close());
-      const worker = await startWorker({ config, connection: native, temporal, telemetry, log });
+      const worker = await startWorker({
+        config,
+        runtime: await runtimeOf(config, log),
+        connection: native,
+        temporal,
+        telemetry,
+        log,
+      });
       stops.push(() => worker.stop());
       workerFailed = worker.stopped.then(() => new Promise<never>(() => {}));
       workerFailed.catch(() => undefined);

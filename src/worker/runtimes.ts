@@ -5,7 +5,7 @@ import type { SyncWatcher } from '../activities/argocd/watcher.js';
 import type { ImageBuilder } from '../activities/build/builder.js';
 import { BuildKitImageBuilder } from '../activities/build/buildkit.js';
 import { LocalImageBuilder } from '../activities/build/local.js';
-import type { GitOpsRepository } from '../activities/gitops/writer.js';
+import { GitGitOpsRepository, type GitOpsRepository } from '../activities/gitops/writer.js';
 import { OciProgramRegistry } from '../activities/registry/oci-program.js';
 import type { Registry } from '../activities/registry/registry.js';
 import { KubernetesJobRunner } from '../activities/training/kubernetes/runner.js';
@@ -20,11 +20,20 @@ export interface Runtime {
   readonly adapters: {
     readonly runner: JobRunner;
     readonly builder: ImageBuilder;
+    readonly gitops: GitOpsRepository;
     readonly registry?: Registry;
     readonly sync?: SyncWatcher;
   };
   close(): Promise<void>;
 }
+
+/** What the worker's settings ask for. */
+export async function runtimeOf(config: WorkerConfig, log: Logger): Promise<Runtime> {
+  return config.runtime === 'kubernetes' ? kubernetesRuntime(config, log) : localRuntime(config);
+}
+
+const gitCacheOf = ({ data }: WorkerConfig) => join(data, 'git');
+const gitopsOf = (config: WorkerConfig) => new GitGitOpsRepository(gitCacheOf(config), config.gitIdentity);
 
 export function localRuntime(config: WorkerConfig): Runtime {
   const { data, workloadTelemetry } = config;
@@ -40,20 +49,18 @@ export function localRuntime(config: WorkerConfig): Runtime {
         storage: config.buildahStorage,
         insecureRegistry: config.insecureRegistry,
       }),
+      gitops: gitopsOf(config),
     },
     async close() {},
   };
 }
 
-export async function kubernetesRuntime(
-  config: WorkerConfig,
-  gitops: GitOpsRepository,
-  log: Logger,
-): Promise<Runtime> {
+async function kubernetesRuntime(config: WorkerConfig, log: Logger): Promise<Runtime> {
   const { kubernetes, workloadTelemetry } = config;
   const api = await KubernetesApi.fromEnvironment();
   const watches = new TrainingWatches(api, log);
   const registry = new OciProgramRegistry(kubernetes.ociProgram);
+  const gitops = gitopsOf(config);
   const sync = new ArgoCdSyncWatcher(api, gitops, log);
   const { ociImage, registrySecret, registryCertificates, handoverSeconds } = kubernetes;
   return {
@@ -75,8 +82,9 @@ export async function kubernetesRuntime(
         ...kubernetes.buildkit,
         contexts: config.buildContexts,
         insecureRegistry: config.insecureRegistry,
-        gitCache: join(config.data, 'git'),
+        gitCache: gitCacheOf(config),
       }),
+      gitops,
       registry,
       sync,
     },

@@ -11,7 +11,6 @@ import {
   Runtime,
   Worker,
 } from '@temporalio/worker';
-import { GitGitOpsRepository } from '../activities/gitops/writer.js';
 import { messageOf } from '../domain/errors.js';
 import { attemptContext } from '../telemetry/interceptors.js';
 import type { Logger } from '../telemetry/log.js';
@@ -22,7 +21,7 @@ import type { TemporalClient } from '../temporal/connect.js';
 import { RECONCILER_ID, RECONCILER_WORKFLOW } from '../workflows/search-attributes.js';
 import { createActivities } from './activities.js';
 import type { WorkerConfig } from './config.js';
-import { kubernetesRuntime, localRuntime } from './runtimes.js';
+import type { Runtime as WorkRuntime } from './runtimes.js';
 import { TraceDelivery } from './trace-activities.js';
 
 // Made by the build: no compiler runs in production, and every worker of a version has the same bundle.
@@ -41,6 +40,8 @@ export interface RunningWorker {
 
 export interface WorkerDependencies {
   readonly config: WorkerConfig;
+  /** Where Jobs run and images are built. */
+  readonly runtime: WorkRuntime;
   /** What the worker polls by. */
   readonly connection: NativeConnection;
   /** What it asks Temporal by: calls of the native connection cannot be aborted, and a worker that ends would wait for them. */
@@ -50,14 +51,11 @@ export interface WorkerDependencies {
 }
 
 export async function startWorker(dependencies: WorkerDependencies): Promise<RunningWorker> {
-  const { config, connection, telemetry, log } = dependencies;
+  const { config, runtime, connection, telemetry, log } = dependencies;
   const { client, namespace } = dependencies.temporal;
   const identity = `${process.pid}@${hostname()}`;
   const { data } = config;
   const gitCache = join(data, 'git');
-  const gitops = new GitGitOpsRepository(gitCache, config.gitIdentity);
-  const runtime =
-    config.runtime === 'kubernetes' ? await kubernetesRuntime(config, gitops, log) : localRuntime(config);
   const { taskQueue } = config;
   const { exporter } = telemetry;
   const resource = releaseResource();
@@ -71,7 +69,6 @@ export async function startWorker(dependencies: WorkerDependencies): Promise<Run
       runtime: config.runtime,
     },
     gitCache,
-    gitops,
     ...runtime.adapters,
     exporter,
     resource,

@@ -9,7 +9,6 @@ import { defaultResource, resourceFromAttributes } from '@opentelemetry/resource
 import { BatchSpanProcessor } from '@opentelemetry/sdk-trace-base';
 import { OpenTelemetryPlugin } from '@temporalio/interceptors-opentelemetry-v2';
 import { NativeConnection, Worker } from '@temporalio/worker';
-import { GitGitOpsRepository } from '../../dist/activities/gitops/writer.js';
 import { createLogger } from '../../dist/telemetry/log.js';
 import { startTelemetry } from '../../dist/telemetry/sdk.js';
 import { createActivities } from '../../dist/worker/activities.js';
@@ -26,14 +25,12 @@ const plugin = new OpenTelemetryPlugin({
   resource,
   spanProcessor: new BatchSpanProcessor(new OTLPTraceExporter(), { scheduledDelayMillis: 1000 }),
 });
-const gitops = new GitGitOpsRepository(join(config.data, 'git'), config.gitIdentity);
 const identity = `${process.pid}@${hostname()}`;
 const activities = createActivities({
   worker: identity,
   log,
   settings: { heartbeatTimeoutSeconds: config.heartbeatTimeoutSeconds, exportTrace: false, runtime: 'local' },
   gitCache: join(config.data, 'git'),
-  gitops,
   ...localRuntime(config).adapters,
   exporter: undefined,
   resource,
