@@ -34,8 +34,8 @@ export interface PreparedRelease {
 export interface WorkerSettings {
   /** A worker that is silent for this many seconds counts as dead. */
   readonly heartbeatTimeoutSeconds: number;
-  /** Whether there is a collector to deliver the release's trace to. */
-  readonly exportTrace: boolean;
+  /** Of 0.1.0: whether the release starts the delivery of its own trace. Absent since there is one delivery for all. */
+  readonly exportTrace?: boolean;
   readonly runtime: 'local' | 'kubernetes';
 }
 
@@ -70,15 +70,27 @@ export interface DeploymentWait {
   readonly deadline: string;
 }
 
-/** How far a release's trace had come. */
+/** How far the traces of all releases have been sent. */
+export interface DeliveryState {
+  /** Every release that closed before this has been. ISO 8601. */
+  readonly closedUntil: string;
+  /** Those of later ones that have been: their last runs, with the time of their end. */
+  readonly closed: Readonly<Record<string, string>>;
+  /** Of releases that go on. */
+  readonly open: Readonly<Record<string, TracePosition>>;
+}
+
+/** What the heartbeats of the delivery remember, for whoever counts. */
+export interface DeliveryMemory {
+  /** Releases that have closed and whose trace the collector has not taken. */
+  readonly undelivered: number;
+}
+
+/** A place in a release's history: what could be said of it up to there has been sent. */
 export interface TracePosition {
-  /** The run that was looked at: a reset begins another. */
+  /** A reset begins another. */
   readonly runId: string;
-  /** How many stages had ended. */
-  readonly ended: number;
-  readonly closed: boolean;
-  /** Whether there is a collector at all, and the caller's trace is sampled. */
-  readonly exported: boolean;
+  readonly events: number;
 }
 
 export interface Activities {
@@ -106,15 +118,11 @@ export interface Activities {
   findDeployment(change: DeploymentChange): Promise<GitOpsCommit | undefined>;
   /** Hands spans to the collector: how 0.1.0 delivered them. */
   deliverSpans(spans: readonly SpanRecord[]): Promise<void>;
-  /** Waits until a stage of the release has ended since, or the release itself. Changes nothing. */
-  followRelease(release: ReleaseId, since: TracePosition | undefined): Promise<TracePosition>;
   /**
-   * Hands the spans of everything that has ended to the collector, but those delivered before, and gives their ids.
+   * Waits until something of a release has ended whose spans have not been sent, and hands them to the collector.
    * Idempotent: ids and content are functions of the release's history (DESIGN §5.2).
    */
-  exportTrace(release: ReleaseId, delivered: readonly string[]): Promise<string[]>;
-  /** Has the traces delivered of releases that ended without, in the last hours. Idempotent by the deliveries' ids. */
-  reconcileTraces(hours: number): Promise<number>;
+  deliverTraces(state: DeliveryState | undefined): Promise<DeliveryState>;
   /** A page of a training log. */
   readTrainingLog(job: string, from: string | undefined, bytes: number): Promise<LogPage>;
 }

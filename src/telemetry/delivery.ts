@@ -3,7 +3,6 @@
 import type { Client } from '@temporalio/client';
 import { WorkflowNotFoundError } from '@temporalio/client';
 import type { ReleaseId } from '../domain/ids.js';
-import { RELEASE_WORKFLOW } from '../workflows/search-attributes.js';
 import { type HistoryEvent, type ReleaseRun, readRun } from './history.js';
 import { type ProjectedTrace, projectTrace } from './projection.js';
 
@@ -11,18 +10,23 @@ import { type ProjectedTrace, projectTrace } from './projection.js';
 const MAX_RUNS = 20;
 
 /** Every run of a release that Temporal still has, the newest last. Throws WorkflowNotFoundError. */
-export async function runsOf(client: Client, release: ReleaseId): Promise<ReleaseRun[]> {
-  const { runId } = await client.workflow.getHandle(release).describe();
+export async function runsOf(
+  client: Client,
+  release: ReleaseId,
+  /** The newest, where it is known. */
+  newest?: string,
+): Promise<ReleaseRun[]> {
   const runs: ReleaseRun[] = [];
-  for (let next: string | undefined = runId; next && runs.length < MAX_RUNS; ) {
-    const run: ReleaseRun = await readRunOf(client, release, next).catch((error) => {
+  let next = newest ?? (await client.workflow.getHandle(release).describe()).runId;
+  while (next && runs.length < MAX_RUNS) {
+    const run = await readRunOf(client, release, next).catch((error) => {
       // Of earlier runs only what retention has left; without the newest there is nothing.
-      if (runs.length > 0 && error instanceof WorkflowNotFoundError) return undefined as never;
+      if (runs.length > 0 && error instanceof WorkflowNotFoundError) return undefined;
       throw error;
     });
     if (!run) break;
     runs.unshift(run);
-    next = run.base;
+    next = run.base ?? '';
   }
   return runs;
 }
@@ -36,4 +40,14 @@ export async function traceOf(client: Client, release: ReleaseId): Promise<Proje
   return projectTrace(await runsOf(client, release));
 }
 
-export { RELEASE_WORKFLOW };
+/** What there was to say of the runs when the last of them had so many events. */
+export function traceAt(
+  runs: readonly ReleaseRun[],
+  runId: string,
+  events: number,
+): ProjectedTrace | undefined {
+  const index = runs.findIndex((run) => run.runId === runId);
+  const run = runs[index];
+  if (!run) return undefined;
+  return projectTrace([...runs.slice(0, index), readRun(runId, run.events.slice(0, events))]);
+}

@@ -56,6 +56,8 @@ export type KnownRecord = Omit<ReleaseRecord, 'request'>;
 
 export interface ReleaseRun {
   readonly runId: string;
+  /** What all of this was read from. */
+  readonly events: readonly HistoryEvent[];
   readonly request: ReleaseRequest;
   readonly startedAt: string;
   /** The last that the workflow said; undefined before it scheduled anything. */
@@ -106,6 +108,7 @@ export function readRun(runId: string, events: readonly HistoryEvent[]): Release
   }
   return {
     runId,
+    events,
     request,
     startedAt: timeOf(events[0]),
     record,

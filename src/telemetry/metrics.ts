@@ -1,9 +1,10 @@
 // Metrics. They all leave by Temporal's own exporter (Prometheus), next to its own: one endpoint a process. What a
 // release measures is measured in the workflow, where a replay measures nothing again.
-import type { Client } from '@temporalio/client';
+import { type Client, WorkflowNotFoundError } from '@temporalio/client';
 import type { MetricMeter } from '@temporalio/common';
+import type { DeliveryMemory } from '../activities/index.js';
 import { messageOf } from '../domain/errors.js';
-import { RELEASE_WORKFLOW, TRACE_WORKFLOW } from '../workflows/search-attributes.js';
+import { DELIVERY_ID, RELEASE_WORKFLOW } from '../workflows/search-attributes.js';
 import { ATTR } from './attributes.js';
 import type { Logger } from './log.js';
 import { METRIC, setGauge } from './metric-names.js';
@@ -42,10 +43,8 @@ export function watchReleases(
       for (const [type, number] of Object.entries(QUEUE_TYPES)) {
         queue(await waiting(number), { [ATTR.queueType]: type });
       }
-      const [releases, deliveries] = await Promise.all([running(RELEASE_WORKFLOW), running(TRACE_WORKFLOW)]);
-      active(releases, { [ATTR.pipelineRunState]: 'executing' });
-      // A release that runs has a delivery that follows it; the others wait for their collector.
-      backlog(Math.max(0, deliveries - releases));
+      active(await running(RELEASE_WORKFLOW), { [ATTR.pipelineRunState]: 'executing' });
+      backlog(await undelivered(client));
     } catch (error) {
       log.debug({ error: messageOf(error) }, 'the releases were not counted');
     }
@@ -53,4 +52,18 @@ export function watchReleases(
   void look();
   const timer = setInterval(look, LOOK_MS);
   return () => clearInterval(timer);
+}
+
+/** As whoever delivers has said last. Nothing is delivered where no worker has a collector: then there is no backlog. */
+async function undelivered(client: Client): Promise<number> {
+  try {
+    const { raw } = await client.workflow.getHandle(DELIVERY_ID).describe();
+    const [details] = raw.pendingActivities?.[0]?.heartbeatDetails?.payloads ?? [];
+    if (!details?.data) return 0;
+    const { memory } = JSON.parse(Buffer.from(details.data).toString('utf8')) as { memory?: DeliveryMemory };
+    return memory?.undelivered ?? 0;
+  } catch (error) {
+    if (error instanceof WorkflowNotFoundError) return 0;
+    throw error;
+  }
 }

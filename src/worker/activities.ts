@@ -17,7 +17,7 @@ import { ATTR, RESOURCE_ANNOTATION_PREFIX, TRACE_ANNOTATION } from '../telemetry
 import { deliver } from '../telemetry/deliver.js';
 import type { Logger } from '../telemetry/log.js';
 import { type ActivityContext, type ActivityPolicy, inActivity } from './activity-context.js';
-import type { TraceDelivery } from './trace-activities.js';
+import type { TraceDelivery } from './trace-delivery.js';
 
 export interface ActivityDependencies {
   readonly worker: string;
@@ -137,19 +137,7 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
         await deliver(spans, exporter, resource);
       }),
 
-    followRelease: (release, since) =>
-      run(({ signal, report }) => {
-        report(`waiting for the end of a stage of ${release}`);
-        return traces.follow(release, since, signal);
-      }),
-
-    exportTrace: (release, delivered) =>
-      run(({ report }) => {
-        report(`sending the trace of ${release} to the collector`);
-        return traces.export(release, delivered);
-      }),
-
-    reconcileTraces: (hours) => run(() => traces.reconcile(hours)),
+    deliverTraces: (state) => run((context) => traces.deliver(state, context)),
 
     readTrainingLog: (job, from, bytes) => run(() => runner.log(job, from, bytes)),
   };

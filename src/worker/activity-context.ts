@@ -30,6 +30,7 @@ const TRANSIENT: ReadonlySet<ErrorCode> = new Set([
   'TL_KUBERNETES_UNREACHABLE',
   'TL_REGISTRY_UNREACHABLE',
   'TL_BUILDER_UNREACHABLE',
+  'TL_COLLECTOR_UNREACHABLE',
   'TL_TEMPORAL_UNAVAILABLE',
   'TL_INTERNAL',
 ]);
@@ -41,6 +42,9 @@ export interface ActivityPolicy {
   /** Codes that are also tried again: where hours of work are at stake, an outage can look like a refusal. */
   readonly alsoRetry?: readonly ErrorCode[];
 }
+
+/** An outage of days takes many attempts; how they began and ended is kept of the last ones, that they were of all. */
+const MAX_ATTEMPTS = 200;
 
 /** More than this is not kept of what one activity saw: history is for facts, not for floods. */
 const MAX_OBSERVATIONS = 200;
@@ -61,7 +65,7 @@ export async function inActivity<T>(
   let memory = before?.memory;
   const observed = new Map((before?.observed ?? []).map((one) => [one.id, one]));
   const traced = (): ActivityTrace => ({
-    attempts: [...(before?.attempts ?? []), own],
+    attempts: [...(before?.attempts ?? []).slice(-MAX_ATTEMPTS), own],
     ...(observed.size > 0 ? { observed: [...observed.values()] } : {}),
   });
   const beat = () => {

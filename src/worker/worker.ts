@@ -18,11 +18,11 @@ import { BUCKETS } from '../telemetry/metric-names.js';
 import { watchReleases } from '../telemetry/metrics.js';
 import { releaseResource, type Telemetry } from '../telemetry/sdk.js';
 import type { TemporalClient } from '../temporal/connect.js';
-import { RECONCILER_ID, RECONCILER_WORKFLOW } from '../workflows/search-attributes.js';
+import { DELIVERY_ID, DELIVERY_WORKFLOW } from '../workflows/search-attributes.js';
 import { createActivities } from './activities.js';
 import type { WorkerConfig } from './config.js';
 import type { Runtime as WorkRuntime } from './runtimes.js';
-import { TraceDelivery } from './trace-activities.js';
+import { TraceDelivery } from './trace-delivery.js';
 
 // Made by the build: no compiler runs in production, and every worker of a version has the same bundle.
 const BUNDLE = fileURLToPath(new URL('../../dist/workflow-bundle.js', import.meta.url));
@@ -59,13 +59,12 @@ export async function startWorker(dependencies: WorkerDependencies): Promise<Run
   const { taskQueue } = config;
   const { exporter } = telemetry;
   const resource = releaseResource();
-  const traces = new TraceDelivery({ ...dependencies.temporal, taskQueue, exporter, resource });
+  const traces = new TraceDelivery({ ...dependencies.temporal, exporter, resource });
   const activities = createActivities({
     worker: identity,
     log,
     settings: {
       heartbeatTimeoutSeconds: config.heartbeatTimeoutSeconds,
-      exportTrace: telemetry.exporter !== undefined,
       runtime: config.runtime,
     },
     gitCache,
@@ -74,7 +73,7 @@ export async function startWorker(dependencies: WorkerDependencies): Promise<Run
     resource,
     traces,
   });
-  if (exporter) await startReconciler(client, taskQueue, log);
+  if (exporter) await startDelivery(client, taskQueue, log);
   const worker = await Worker.create({
     connection,
     namespace,
@@ -114,18 +113,18 @@ export async function startWorker(dependencies: WorkerDependencies): Promise<Run
 }
 
 /** There is one for all workers; it goes on where the last worker left it. */
-async function startReconciler(client: Client, taskQueue: string, log: Logger): Promise<void> {
+async function startDelivery(client: Client, taskQueue: string, log: Logger): Promise<void> {
   try {
-    await client.workflow.start(RECONCILER_WORKFLOW, {
-      workflowId: RECONCILER_ID,
+    await client.workflow.start(DELIVERY_WORKFLOW, {
+      workflowId: DELIVERY_ID,
       taskQueue,
       args: [],
       workflowIdConflictPolicy: WorkflowIdConflictPolicy.USE_EXISTING,
-      staticSummary: 'delivers the traces of releases that could not see to it themselves',
+      staticSummary: 'delivers the traces of releases',
     });
   } catch (error) {
-    // Traces are delivered without it; it is for those of releases that were terminated too early.
-    log.warn({ error: messageOf(error) }, 'the reconciler of traces was not started');
+    // Releases go on without it; the next worker that starts begins with what was left.
+    log.warn({ error: messageOf(error) }, 'the delivery of traces was not started');
   }
 }
 

@@ -1,4 +1,4 @@
 // The workflows of the worker's bundle.
 export { release } from './release.js';
-export { deliverTrace, reconcileTraces } from './trace-delivery.js';
+export { deliverTrace, deliverTraces } from './trace-delivery.js';
 export { trainingLog } from './training-log.js';

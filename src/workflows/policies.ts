@@ -38,16 +38,9 @@ const POLICIES = {
   sync: { retry: RETRY, cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED },
   // Must succeed in the end, or something keeps running; bounded so that a lost machine does not hold the release.
   cleanUp: { startToCloseTimeout: '5m', scheduleToCloseTimeout: '1h', retry: RETRY },
-  // A collector that is away for a day delays the trace, and nothing else: it runs in a workflow of its own.
-  deliver: {
-    startToCloseTimeout: '1m',
-    scheduleToCloseTimeout: '7d',
-    retry: { ...RETRY, maximumInterval: '5m' },
-  },
-  // Waits for as long as a release may take; a lost worker costs a heartbeat timeout.
-  follow: { startToCloseTimeout: '30d', retry: { ...RETRY, maximumInterval: '1m' } },
-  // Looks again a minute later in any case.
-  reconcile: { startToCloseTimeout: '1m', retry: { ...RETRY, maximumAttempts: 3 } },
+  // Waits until there is something to send, and comes back now and then in any case. A collector that is away for a week
+  // delays traces, and nothing else: it runs in a workflow of its own.
+  deliver: { startToCloseTimeout: '1h', retry: { ...RETRY, maximumInterval: '30s' } },
   // Somebody waits for it at a terminal.
   read: { startToCloseTimeout: '30s', scheduleToCloseTimeout: '1m', retry: RETRY },
 } as const satisfies Record<string, Policy>;

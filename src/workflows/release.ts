@@ -7,7 +7,6 @@ import {
   CancelledFailure,
   isCancellation,
   ParentClosePolicy,
-  patched,
   startChild,
 } from '@temporalio/workflow';
 import type { DeploymentChange, PreparedRelease } from '../activities/index.js';
@@ -27,7 +26,6 @@ import { judge } from './gate.js';
 import { imageAnnotations, trainerAnnotations } from './image.js';
 import { activities } from './policies.js';
 import { ReleaseProgress, StageEnded } from './progress.js';
-import { traceWorkflowId } from './search-attributes.js';
 import type { deliverTrace } from './trace-delivery.js';
 
 /** How long a Job may wait to be admitted, before its own timeout begins to count. */
@@ -36,8 +34,6 @@ const QUEUE_SECONDS = 7 * 86_400;
 export async function release(request: ReleaseRequest): Promise<ReleaseRecord> {
   const progress = new ReleaseProgress(request);
   const begun = new Begun(request);
-  const traceFromTheStart = patched('trace-from-the-start');
-  if (traceFromTheStart) void deliverTraceOf(request.release);
   let prepared: PreparedRelease | undefined;
   let outcome: Outcome;
   try {
@@ -54,7 +50,7 @@ export async function release(request: ReleaseRequest): Promise<ReleaseRecord> {
     outcome = await CancellationScope.nonCancellable(() => begun.end(progress, outcomeOf(error)));
   }
   const record = progress.ended(outcome);
-  if (!traceFromTheStart && prepared?.settings.exportTrace) await deliverTraceOf(request.release);
+  if (prepared?.settings.exportTrace) await deliverTraceOf(request.release); // began with 0.1.0
   if (outcome.status === 'FAILED') throw asWorkflowFailure(outcome.problem);
   if (outcome.status === 'CANCELED') throw new CancelledFailure(outcome.reason);
   return record;
@@ -297,18 +293,14 @@ function outcomeOf(error: unknown): Outcome {
   return { status: 'FAILED', problem };
 }
 
-/**
- * DESIGN §5.2: the trace is delivered by a workflow of its own, which reads this one's history, so that a dead collector
- * never delays the release, and a release that is terminated has its trace all the same.
- */
+/** 0.1.0 started a delivery for each release; now there is one for all, which reads their histories (DESIGN §5.2). */
 function deliverTraceOf(release: ReleaseId): Promise<unknown> {
-  return CancellationScope.nonCancellable(
-    () =>
-      startChild<typeof deliverTrace>('deliverTrace', {
-        workflowId: traceWorkflowId(release),
-        args: [release],
-        parentClosePolicy: ParentClosePolicy.ABANDON,
-        staticSummary: `trace of ${release}`,
-      }).catch(() => undefined), // it is there already, after a reset; what cannot be started is found by the reconciler
+  return CancellationScope.nonCancellable(() =>
+    startChild<typeof deliverTrace>('deliverTrace', {
+      workflowId: `${release}-trace`,
+      args: [release],
+      parentClosePolicy: ParentClosePolicy.ABANDON,
+      staticSummary: `trace of ${release}`,
+    }),
   );
 }

@@ -23,9 +23,6 @@ export const FINGERPRINT_MEMO = 'request';
 export const RELEASE_WORKFLOW = 'release';
 export const STATUS_QUERY = 'status';
 
-/** Delivers the trace of a release. */
-export const TRACE_WORKFLOW = 'deliverTrace';
-export const traceWorkflowId = (release: string) => `${release}-trace`;
-/** Sees to the traces of releases that could not see to it themselves; there is one. */
-export const RECONCILER_WORKFLOW = 'reconcileTraces';
-export const RECONCILER_ID = 'throughline-traces';
+/** Delivers the traces of all releases of a namespace; there is one. */
+export const DELIVERY_WORKFLOW = 'deliverTraces';
+export const DELIVERY_ID = 'throughline-traces';

@@ -29,16 +29,12 @@ const identity = `${process.pid}@${hostname()}`;
 const activities = createActivities({
   worker: identity,
   log,
-  settings: { heartbeatTimeoutSeconds: config.heartbeatTimeoutSeconds, exportTrace: false, runtime: 'local' },
+  settings: { heartbeatTimeoutSeconds: config.heartbeatTimeoutSeconds, runtime: 'local' },
   gitCache: join(config.data, 'git'),
   ...localRuntime(config).adapters,
   exporter: undefined,
   resource,
-  traces: {
-    follow: async () => ({ runId: '', ended: 0, closed: false, exported: false }),
-    export: async () => [],
-    reconcile: async () => 0,
-  },
+  traces: undefined, // the plugin's part
 });
 const carrier = () => {
   const found = {};

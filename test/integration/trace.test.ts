@@ -41,10 +41,13 @@ afterAll(async () => {
 const content = (span: ReceivedSpan) =>
   JSON.stringify(span, (_, value) => (typeof value === 'bigint' ? String(value) : value));
 
-/** The spans of a release once its trace has been delivered, by name; the whole of it is checked. */
-async function delivered(release: string, traceId: string): Promise<Map<string, ReceivedSpan[]>> {
-  const handle = world.client.client.workflow.getHandle(`${release}-trace`);
-  await handle.result();
+/** The spans of a release once its trace has been delivered, by name; the whole of it is checked. RUN comes last. */
+async function delivered(traceId: string, roots = 1): Promise<Map<string, ReceivedSpan[]>> {
+  const runs = () =>
+    collector.spans.filter((span) => span.traceId === traceId && span.name.startsWith('RUN ')).length;
+  for (const deadline = Date.now() + 60_000; runs() < roots; await sleep(100)) {
+    if (Date.now() > deadline) throw new Error(`the trace ${traceId} was not delivered`);
+  }
   const spans = collector.spans.filter((span) => span.traceId === traceId);
   const known = new Set(spans.map(({ spanId }) => spanId));
   expect(known.size, 'each once').toBe(spans.length);
@@ -56,7 +59,7 @@ async function delivered(release: string, traceId: string): Promise<Map<string, 
   return byName;
 }
 
-const traceOf = (record: PresentedRelease) => delivered(record.release, record.traceId);
+const traceOf = (record: PresentedRelease) => delivered(record.traceId);
 
 async function training(name: string, ticks = 600): Promise<PresentedRelease> {
   const { body } = await world.trigger({
@@ -195,7 +198,7 @@ describe('the trace of a release', () => {
       .getHandle(request.release)
       .result()
       .catch(() => undefined);
-    const spans = await delivered(request.release, traceId);
+    const spans = await delivered(traceId);
     expect(spans.get('RUN late')?.[0]?.attributes).toMatchObject({ 'cicd.pipeline.result': 'timeout' });
   });
 
@@ -225,13 +228,7 @@ describe('the trace of a release', () => {
     await handleOf(record)
       .result()
       .catch(() => undefined);
-    const delivery = await world.client.client.workflow.start('deliverTrace', {
-      workflowId: `${record.release}-trace`,
-      taskQueue: 'throughline',
-      args: [record.release, collector.spans.map(({ spanId }) => spanId)],
-    });
-    await delivery.result();
-    const spans = await traceOf(record);
+    const spans = await delivered(record.traceId, 2);
     const runs = spans.get('RUN retried') ?? [];
     expect(runs).toHaveLength(2);
     expect(runs[1]?.parentSpanId).toBe(runs[0]?.spanId);
@@ -266,7 +263,7 @@ describe('the trace of a release', () => {
     const model = world.model('unsampled', { train });
     const { body } = await world.trigger({ repository: model.url }, headers);
     expect((await world.ended(body.id)).status).toBe('SUCCEEDED');
-    await world.client.client.workflow.getHandle(`${body.id}-trace`).result();
+    await traceOf(await world.release(world.model('sampled').url, 'SUCCEEDED')); // it has looked at both
     expect(collector.spans.filter((span) => span.traceId === traceId)).toEqual([]);
     const [traceparent = '', tracestate, baggage] = readFileSync(seen, 'utf8').trim().split('|');
     expect(traceparent).toMatch(new RegExp(`^00-${traceId}-[0-9a-f]{16}-00$`));
@@ -315,23 +312,42 @@ describe('the trace of a release whose worker', () => {
     await world.kill(worker);
   });
 
-  it('never came is delivered by the reconciler', async () => {
+  it('never came is delivered when one comes', async () => {
     await world.killAll();
     const { body } = await world.trigger({ repository: world.model('orphan').url });
     await world.client.client.workflow.getHandle(body.id).terminate('before anybody looked');
-    await world.client.client.workflow.getHandle('throughline-traces').terminate('so that it looks at once');
     await world.worker(exporting());
-    const started = Date.now();
-    while (Date.now() - started < 60_000) {
-      const there = await world.client.client.workflow
-        .getHandle(`${body.id}-trace`)
-        .describe()
-        .catch(() => undefined);
-      if (there) break;
-      await sleep(200);
-    }
-    const spans = await delivered(body.id, body.traceId);
+    const spans = await delivered(body.traceId);
     expect([...spans.keys()]).toEqual(['RUN release']);
+  });
+
+  it('knows no collector, or a dead one, is delivered when there is one', async () => {
+    await world.killAll();
+    const none = await world.worker();
+    const silent = await world.release(world.model('silent').url, 'SUCCEEDED');
+    await world.kill(none);
+    const dead = await startOtlpReceiver();
+    dead.stop();
+    const worker = await world.worker(exporting(dead));
+    const unheard = await world.release(world.model('unheard').url, 'SUCCEEDED');
+    await world.kill(worker);
+    await world.worker(exporting());
+    expect((await traceOf(silent)).get('build')).toHaveLength(1);
+    expect((await traceOf(unheard)).get('build')).toHaveLength(1);
+  });
+
+  it('goes on is sent as its stages end', async () => {
+    const record = await training('long', 150);
+    const sent = () =>
+      collector.spans.filter(({ traceId }) => traceId === record.traceId).map(({ name }) => name);
+    for (const deadline = Date.now() + 60_000; !sent().includes('plan'); await sleep(100)) {
+      if (Date.now() > deadline) throw new Error('nothing came while it ran');
+    }
+    expect(sent()).toContain('prepareRelease');
+    expect(sent().some((name) => name.startsWith('RUN '))).toBe(false);
+    expect((await world.get(record.release)).status).toBe('RUNNING');
+    await world.ended(record.release);
+    await traceOf(record);
   });
 });
 

@@ -298,8 +298,7 @@ export class ClusterWorld {
   }
 
   /** The trace of a release that has ended, once it has been delivered and BuildKit has sent what it had. */
-  async jaegerTrace({ release, traceId, model }: PresentedRelease): Promise<JaegerSpan[]> {
-    await this.world.client.client.workflow.getHandle(`${release}-trace`).result();
+  async jaegerTrace({ traceId, model }: PresentedRelease): Promise<JaegerSpan[]> {
     let before = -1;
     return this.eventually('the whole trace in Jaeger', async () => {
       const response = await fetch(`${this.state.jaeger.queryInside}/api/traces/${traceId}`);
