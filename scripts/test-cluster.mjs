@@ -23,7 +23,9 @@ await main(async () => {
       const projects = given.length > 0 ? ['--project=cluster'] : ['--project=cluster', '--project=bench'];
       const status = vitest(
         [...projects, '--reporter=verbose', '--reporter=json', `--outputFile.json=${report}`, ...given],
-        given.length > 0 ? {} : { ...benchmarkParts(), BENCH_ROUNDS: '1', BENCH_SIZES: '10' },
+        given.length > 0
+          ? {}
+          : { ...benchmarkParts(), BENCH_ROUNDS: '1', BENCH_SIZES: '10', BENCH_RELEASES: '10' },
       );
       const counts = existsSync(report) ? JSON.parse(readFileSync(report, 'utf8')) : {};
       const { numPassedTests = 0, numFailedTests = 0, numPendingTests = 0 } = counts;

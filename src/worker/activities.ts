@@ -8,7 +8,7 @@ import type { GitOpsChange, GitOpsRepository } from '../activities/gitops/writer
 import type { Activities, DeploymentChange, PreparedRelease, WorkerSettings } from '../activities/index.js';
 import { pinned } from '../activities/registry/oci-program.js';
 import type { Registry } from '../activities/registry/registry.js';
-import { prepareRelease } from '../activities/source/prepare.js';
+import type { ReleaseSource } from '../activities/source/prepare.js';
 import type { JobRunner } from '../activities/training/runner.js';
 import { ThroughlineError } from '../domain/errors.js';
 import type { Traced } from '../domain/observation.js';
@@ -23,7 +23,7 @@ export interface ActivityDependencies {
   readonly worker: string;
   readonly log: Logger;
   readonly settings: WorkerSettings;
-  readonly gitCache: string;
+  readonly source: ReleaseSource;
   readonly runner: JobRunner;
   readonly builder: ImageBuilder;
   readonly gitops: GitOpsRepository;
@@ -47,7 +47,7 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
     worker,
     log,
     settings,
-    gitCache,
+    source,
     runner,
     builder,
     gitops,
@@ -62,10 +62,10 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
 
   return {
     prepareRelease: (request) =>
-      run(async ({ signal, report }): Promise<PreparedRelease> => {
+      run(async (context): Promise<PreparedRelease> => {
         const built = builder.check(); // meanwhile
         built.catch(() => undefined); // what is wrong with the plan is said first
-        const prepared = await prepareRelease(request, gitCache, settings, signal, report);
+        const prepared = await source.prepare(request, settings, context);
         const { namespace } = await runner.check(prepared.job);
         await built;
         return { ...prepared, jobNamespace: namespace };

@@ -8,6 +8,7 @@ import { LocalImageBuilder } from '../activities/build/local.js';
 import { GitGitOpsRepository, type GitOpsRepository } from '../activities/gitops/writer.js';
 import { OciProgramRegistry } from '../activities/registry/oci-program.js';
 import type { Registry } from '../activities/registry/registry.js';
+import { gitSource, type ReleaseSource } from '../activities/source/prepare.js';
 import { KubernetesJobRunner } from '../activities/training/kubernetes/runner.js';
 import { TrainingWatches } from '../activities/training/kubernetes/watches.js';
 import { LocalJobRunner } from '../activities/training/local.js';
@@ -18,6 +19,7 @@ import type { WorkerConfig } from './config.js';
 
 export interface Runtime {
   readonly adapters: {
+    readonly source: ReleaseSource;
     readonly runner: JobRunner;
     readonly builder: ImageBuilder;
     readonly gitops: GitOpsRepository;
@@ -39,6 +41,7 @@ export function localRuntime(config: WorkerConfig): Runtime {
   const { data, workloadTelemetry } = config;
   return {
     adapters: {
+      source: gitSource(gitCacheOf(config)),
       runner: new LocalJobRunner({ data, workloadTelemetry, backoffSeconds: config.jobBackoffSeconds }),
       builder: new LocalImageBuilder({
         data,
@@ -65,6 +68,7 @@ async function kubernetesRuntime(config: WorkerConfig, log: Logger): Promise<Run
   const { ociImage, registrySecret, registryCertificates, handoverSeconds } = kubernetes;
   return {
     adapters: {
+      source: gitSource(gitCacheOf(config)),
       runner: new KubernetesJobRunner(api, watches, {
         namespace: kubernetes.jobNamespace ?? api.namespace,
         workloadTelemetry,

@@ -15,7 +15,7 @@ import { projectTrace } from '../telemetry/projection.js';
 import { RELEASE_WORKFLOW } from '../workflows/search-attributes.js';
 import type { ActivityContext } from './activity-context.js';
 
-/** How often it is looked for releases that have ended, and how far rounds are apart: they share their cost. */
+/** How often it is looked for releases that have ended, and how far rounds are apart: those of one share its cost. */
 const LOOK_MS = 1_000;
 const ROUND_MS = 5_000;
 /** A release that goes on is looked at after this time, again where something has happened, later and later otherwise. */
@@ -23,6 +23,9 @@ const FIRST_LOOK_MS = 5_000;
 const LAST_LOOK_MS = 60_000;
 /** Visibility may be that late with what has happened. */
 const LATE_MS = 30_000;
+/** As a rule it is not: everything that may have been late is looked at this often, and what runs; in between the newest. */
+const WHOLE_LOOK_MS = 10_000;
+const OFTEN_LATE_MS = 2_000;
 /** How far back it looks where nothing is known: as long as a collector may have been away. */
 const LONG_AGO_MS = 7 * 86_400_000;
 /** A round is no larger, and an activity that finds nothing ends after this time. */
@@ -64,6 +67,8 @@ export class TraceDelivery {
   /** Releases that go on: what visibility has said so far. */
   private readonly running = new Map<ReleaseId, string>();
   private listedAt: number | undefined;
+  private wholeLookAt = 0;
+  private newestClosed = 0;
   private readonly turns = new Map<string, Turn>();
   private lastRound = 0;
 
@@ -88,22 +93,25 @@ export class TraceDelivery {
     const enough = Date.now() + ENOUGH_MS;
     while (Date.now() < enough) {
       report('waiting for something of a release to end');
-      const closed = await this.closedSince(state);
-      remember({ undelivered: closed.length } satisfies DeliveryMemory);
+      const whole = Date.now() - this.wholeLookAt >= WHOLE_LOOK_MS;
+      if (whole) this.wholeLookAt = Date.now();
+      const closed = await this.closedSince(state, whole);
+      if (whole) remember({ undelivered: closed.length } satisfies DeliveryMemory);
       const due = closed.filter(({ runId }) => this.isDue(runId));
-      const open = await this.dueOfRunning();
+      const open = await this.dueOfRunning(whole);
       if (due.length + open.length > 0) {
         const early = this.lastRound + ROUND_MS - Date.now();
         if (early > 0) {
           await sleep(early, undefined, { signal });
           this.lastRound = 0; // what has ended meanwhile comes along
+          if (whole) this.wholeLookAt = 0;
           continue;
         }
         report(`sending traces of ${due.length + open.length} releases`);
         const parcels = await this.pack([...due, ...open].slice(0, MOST_RELEASES), state);
         this.lastRound = Date.now();
         const sent = await this.send(parcels, exporter);
-        if (sent.length > 0) return this.after(state, closed, sent);
+        if (sent.length > 0) return this.after(state, whole ? closed : undefined, sent);
       }
       await sleep(LOOK_MS, undefined, { signal });
     }
@@ -111,9 +119,13 @@ export class TraceDelivery {
   }
 
   /** Runs that have closed and have not been seen to. */
-  private async closedSince({ closedUntil, closed }: DeliveryState): Promise<Listed[]> {
+  private async closedSince({ closedUntil, closed }: DeliveryState, whole: boolean): Promise<Listed[]> {
+    const since = whole
+      ? closedUntil
+      : isoOf(Math.max(Date.parse(closedUntil), this.newestClosed - OFTEN_LATE_MS));
     const found: Listed[] = [];
-    for await (const one of this.list(`CloseTime >= '${closedUntil}'`)) {
+    for await (const one of this.list(`CloseTime >= '${since}'`)) {
+      this.newestClosed = Math.max(this.newestClosed, one.closedAt ?? 0);
       if (this.running.get(one.release) === one.runId) this.running.delete(one.release);
       if (closed[one.runId] === undefined) found.push(one);
     }
@@ -121,15 +133,9 @@ export class TraceDelivery {
   }
 
   /** Releases that go on, whose turn it is, and whose history has grown. */
-  private async dueOfRunning(): Promise<Listed[]> {
+  private async dueOfRunning(whole: boolean): Promise<Listed[]> {
     const now = Date.now();
-    const since = this.listedAt === undefined ? '' : ` AND StartTime >= '${isoOf(this.listedAt - LATE_MS)}'`;
-    for await (const { release, runId } of this.list(`ExecutionStatus = 'Running'${since}`)) {
-      if (this.running.get(release) === runId) continue;
-      this.running.set(release, runId);
-      this.turns.set(release, { at: now + FIRST_LOOK_MS, wait: FIRST_LOOK_MS, events: 0 });
-    }
-    this.listedAt = now;
+    if (whole) await this.listRunning(now);
     const due: Listed[] = [];
     for (const [release, runId] of this.running) {
       const turn = this.turns.get(release);
@@ -140,6 +146,16 @@ export class TraceDelivery {
       if (events > turn.events) due.push({ release, runId, closedAt: undefined });
     }
     return due;
+  }
+
+  private async listRunning(now: number): Promise<void> {
+    const since = this.listedAt === undefined ? '' : ` AND StartTime >= '${isoOf(this.listedAt - LATE_MS)}'`;
+    for await (const { release, runId } of this.list(`ExecutionStatus = 'Running'${since}`)) {
+      if (this.running.get(release) === runId) continue;
+      this.running.set(release, runId);
+      this.turns.set(release, { at: now + FIRST_LOOK_MS, wait: FIRST_LOOK_MS, events: 0 });
+    }
+    this.listedAt = now;
   }
 
   private async lengthOf(release: ReleaseId, runId: string): Promise<number> {
@@ -234,7 +250,12 @@ export class TraceDelivery {
     this.turns.set(key, { at: Date.now() + wait, wait, events: 0 });
   }
 
-  private after(state: DeliveryState, listed: readonly Listed[], sent: readonly Parcel[]): DeliveryState {
+  /** `listed` is everything that was left to be sent; without it nothing is known of what is older. */
+  private after(
+    state: DeliveryState,
+    listed: readonly Listed[] | undefined,
+    sent: readonly Parcel[],
+  ): DeliveryState {
     const open = { ...state.open };
     const closed: Record<string, string> = { ...state.closed };
     for (const { release, runId, closedAt, position, goesOn } of sent) {
@@ -248,6 +269,7 @@ export class TraceDelivery {
       delete open[release];
       if (!this.running.has(release)) this.turns.delete(release);
     }
+    if (!listed) return { ...state, closed, open };
     // Up to the first that is still to be sent; without one up to now, as late as visibility may be.
     const left = listed
       .filter(({ runId }) => closed[runId] === undefined)

@@ -1,7 +1,6 @@
 // The worker process: polls Temporal and runs the release workflow and its activities.
 import { createServer, type Server } from 'node:http';
 import { hostname } from 'node:os';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Client, WorkflowIdConflictPolicy } from '@temporalio/client';
 import {
@@ -55,7 +54,6 @@ export async function startWorker(dependencies: WorkerDependencies): Promise<Run
   const { client, namespace } = dependencies.temporal;
   const identity = `${process.pid}@${hostname()}`;
   const { data } = config;
-  const gitCache = join(data, 'git');
   const { taskQueue } = config;
   const { exporter } = telemetry;
   const resource = releaseResource();
@@ -67,7 +65,6 @@ export async function startWorker(dependencies: WorkerDependencies): Promise<Run
       heartbeatTimeoutSeconds: config.heartbeatTimeoutSeconds,
       runtime: config.runtime,
     },
-    gitCache,
     ...runtime.adapters,
     exporter,
     resource,

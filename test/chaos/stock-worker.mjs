@@ -2,7 +2,6 @@
 // @temporalio/interceptors-opentelemetry-v2 and a batch processor in the place of the projection. What it hands to
 // the Job is what its own active span says, as the plugin's documentation has it.
 import { hostname } from 'node:os';
-import { join } from 'node:path';
 import { context, propagation } from '@opentelemetry/api';
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-grpc';
 import { defaultResource, resourceFromAttributes } from '@opentelemetry/resources';
@@ -30,7 +29,6 @@ const activities = createActivities({
   worker: identity,
   log,
   settings: { heartbeatTimeoutSeconds: config.heartbeatTimeoutSeconds, runtime: 'local' },
-  gitCache: join(config.data, 'git'),
   ...localRuntime(config).adapters,
   exporter: undefined,
   resource,

@@ -5,15 +5,30 @@ import { Mirror, redact } from '../../git/index.js';
 import { loadPlan, trainingContainer } from '../../plan/index.js';
 import type { PreparedRelease, WorkerSettings } from '../index.js';
 
-export async function prepareRelease(
+/** Where a model's repository is read. */
+export interface ReleaseSource {
+  /** Resolves the ref, and loads and checks the plan there. Throws what a person has to correct. Changes nothing. */
+  prepare(
+    request: ReleaseRequest,
+    settings: WorkerSettings,
+    options: { readonly signal: AbortSignal; readonly report: (doing: string) => void },
+  ): Promise<PreparedRelease>;
+}
+
+export const gitSource = (cache: string): ReleaseSource => ({
+  async prepare(request, settings, { signal, report }) {
+    report(`fetching ${redact(request.repository)}`);
+    const mirror = await Mirror.open(cache, request.repository);
+    return prepareRelease(request, settings, mirror, signal);
+  },
+});
+
+async function prepareRelease(
   request: ReleaseRequest,
-  gitCache: string,
   settings: WorkerSettings,
+  mirror: Mirror,
   signal: AbortSignal,
-  report: (doing: string) => void,
 ): Promise<PreparedRelease> {
-  report(`fetching ${redact(request.repository)}`);
-  const mirror = await Mirror.open(gitCache, request.repository);
   const { commit, type } = await mirror.fetchRef(request.ref, signal);
   const loaded = await loadPlan(mirror.files(commit), request.planPath);
   const declared = loaded.plan.train.parameters;
