@@ -102,7 +102,7 @@ export class ReleaseService {
         workflowIdReusePolicy: WorkflowIdReusePolicy.REJECT_DUPLICATE,
         workflowIdConflictPolicy: WorkflowIdConflictPolicy.FAIL,
         // A worker that dies in the middle of a workflow task is waited for this long; the server's default is 10 s.
-        workflowTaskTimeout: '5s',
+        workflowTaskTimeout: '4s',
         memo: { [FINGERPRINT_MEMO]: fingerprint },
         staticSummary: `${redact(request.repository)} at ${request.ref}`,
         typedSearchAttributes: [

@@ -38,6 +38,10 @@ const TRANSIENT: ReadonlySet<ErrorCode> = new Set([
 /** An unexpected error may be a hiccup of the machine; one that stays is not tried for hours. */
 const MAX_UNEXPECTED = 8;
 
+/** Before an attempt follows one that failed: twice as long each time, between these. Milliseconds. */
+const FIRST_BACK_OFF_MS = 500;
+const LAST_BACK_OFF_MS = 30_000;
+
 export interface ActivityPolicy {
   /** Codes that are also tried again: where hours of work are at stake, an outage can look like a refusal. */
   readonly alsoRetry?: readonly ErrorCode[];
@@ -150,8 +154,15 @@ function asFailure(
     message: redact(problem.message),
     type: problem.code,
     nonRetryable: !retry,
+    ...(retry ? { nextRetryDelay: backOff(traced.attempts) } : {}),
     details: [redactProblem(problem), traced],
   });
+}
+
+/** Counts attempts that failed; those that were lost with their workers have waited for a heartbeat timeout. */
+function backOff(attempts: readonly AttemptRecord[]): number {
+  const failed = attempts.filter(({ error }) => error !== undefined).length;
+  return Math.min(FIRST_BACK_OFF_MS * 2 ** Math.max(0, failed - 1), LAST_BACK_OFF_MS);
 }
 
 /** I9: a program's output, or git's, may name a URL with a token in it. */

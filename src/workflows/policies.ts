@@ -4,10 +4,17 @@ import type { Activities, WorkerSettings } from '../activities/index.js';
 import { isActivityTrace, type Traced } from '../domain/observation.js';
 import { measureRetries } from './metrics.js';
 
-/** Every activity heartbeats, so that a dead worker is noticed within this time, however long the activity may take. */
-const DEFAULT_HEARTBEAT_SECONDS = 10;
+/**
+ * Every activity heartbeats, so that a dead worker is noticed within this time, however long the activity may take. This
+ * is for those that run before a worker has said what its operator wants; being short, they lose little.
+ */
+const DEFAULT_HEARTBEAT_SECONDS = 3;
 
-const RETRY = { initialInterval: '500ms', backoffCoefficient: 2, maximumInterval: '30s' } as const;
+/**
+ * What was lost with its worker goes on at once in another one, however often that happens. An attempt that failed says
+ * itself how long to wait, longer each time (worker/activity-context.ts).
+ */
+const RETRY = { initialInterval: '500ms', backoffCoefficient: 1 } as const;
 
 type Policy = Omit<ActivityOptions, 'summary' | 'heartbeatTimeout'>;
 
@@ -29,7 +36,7 @@ const POLICIES = {
   commit: {
     startToCloseTimeout: '10m',
     scheduleToCloseTimeout: '6h',
-    retry: { ...RETRY, maximumInterval: '1m' },
+    retry: RETRY,
     cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
   },
   // Asks a registry for a digest. One that is away is waited for as long as training itself would wait for it.
@@ -40,7 +47,7 @@ const POLICIES = {
   cleanUp: { startToCloseTimeout: '5m', scheduleToCloseTimeout: '1h', retry: RETRY },
   // Waits until there is something to send, and comes back now and then in any case. A collector that is away for a week
   // delays traces, and nothing else: it runs in a workflow of its own.
-  deliver: { startToCloseTimeout: '1h', retry: { ...RETRY, maximumInterval: '30s' } },
+  deliver: { startToCloseTimeout: '1h', retry: RETRY },
   // Somebody waits for it at a terminal.
   read: { startToCloseTimeout: '30s', scheduleToCloseTimeout: '1m', retry: RETRY },
 } as const satisfies Record<string, Policy>;

@@ -82,7 +82,7 @@ export async function chaos(
       OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${collectorPort}`,
       OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc',
     };
-    const start = () => (kind === 'stock' ? stockWorker(world, env) : world.worker(env));
+    const start = () => restarted(() => (kind === 'stock' ? stockWorker(world, env) : world.worker(env)));
     const workers = await Promise.all(Array.from({ length: WORKERS }, start));
 
     const ids: string[] = [];
@@ -174,6 +174,17 @@ async function triggered(world: World, repository: string, idempotencyKey: strin
     if (status === 202 || status === 200) return body.id;
     if (status !== 503) throw new Error(JSON.stringify(body));
     await sleep(1_000);
+  }
+}
+
+/** As a Deployment does it: one that finds no Temporal ends, and is started again. */
+async function restarted(start: () => Promise<ChildProcess>): Promise<ChildProcess> {
+  for (const deadline = Date.now() + 60_000; ; await sleep(500)) {
+    try {
+      return await start();
+    } catch (error) {
+      if (Date.now() > deadline || !/temporal/i.test(String(error))) throw error;
+    }
   }
 }
 
