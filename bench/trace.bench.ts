@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { type OtlpReceiver, startOtlpReceiver } from '../src/dev/otlp-receiver.js';
-import { DELIVERY_ID } from '../src/workflows/search-attributes.js';
+import { DELIVERY_ID } from '../src/domain/temporal-names.js';
 import { World } from '../test/support/world.js';
 
 const WORKER = fileURLToPath(new URL('instant-worker.mjs', import.meta.url));

@@ -16,7 +16,7 @@ import type { PresentedRelease } from '../gateway/present.js';
 import { formatDuration } from '../plan/index.js';
 import { clusterWorld, readClusterState } from './cluster-world.js';
 import { localWorld } from './local-world.js';
-import { RestartingWorker, type StartedDev, startDevProcess } from './processes.js';
+import { CLI, RestartingWorker, type StartedDev, startDevProcess } from './processes.js';
 import { commitCount, type DemoRepositories } from './repositories.js';
 import type { SeenSpan, Served, World } from './world.js';
 
@@ -159,6 +159,10 @@ async function steps(
     },
   };
   say(chain(record, span, spans, dev, world));
+
+  heading('the release’s trace, computed from its history in Temporal');
+  const tree = await run(process.execPath, [CLI, 'trace', record.release, '--address', dev.temporal]);
+  say(tree.stdout.trimEnd().replaceAll(/^(?=.)/gm, '  '));
   const linked = link?.traceId === record.traceId && link?.spanId === record.traceparent.split('-')[2];
   const failures = [
     ...(linked ? [] : ['the prediction does not link to the release']),

@@ -5,7 +5,7 @@ import { open } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
-const CLI = fileURLToPath(new URL('../../bin/throughline.js', import.meta.url));
+export const CLI = fileURLToPath(new URL('../../bin/throughline.js', import.meta.url));
 
 export interface Addresses {
   readonly gateway: string;

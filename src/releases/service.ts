@@ -13,15 +13,10 @@ import {
 import { messageOf, type Problem, ThroughlineError } from '../domain/errors.js';
 import { isReleaseId, type ReleaseId } from '../domain/ids.js';
 import type { OutcomeStatus, ReleaseRecord, ReleaseRequest } from '../domain/release.js';
+import { FINGERPRINT_MEMO, RECORD_MEMO, RELEASE_WORKFLOW, STATUS_QUERY } from '../domain/temporal-names.js';
 import { redact } from '../git/index.js';
 import { unavailable } from '../temporal/connect.js';
-import {
-  FINGERPRINT_MEMO,
-  RECORD_MEMO,
-  RELEASE_WORKFLOW,
-  SEARCH_ATTRIBUTES,
-  STATUS_QUERY,
-} from '../workflows/search-attributes.js';
+import { SEARCH_ATTRIBUTES } from '../workflows/search-attributes.js';
 import type { ParsedTrigger } from './request.js';
 
 /** gRPC status codes (grpc/status): what says that Temporal is away rather than that the request is wrong. */

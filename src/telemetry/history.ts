@@ -7,8 +7,7 @@ import {
   type Observation,
 } from '../domain/observation.js';
 import type { ReleaseRecord, ReleaseRequest } from '../domain/release.js';
-import { RECORD_HEADER, TRACE_HEADER } from '../workflows/headers.js';
-import { RECORD_MEMO } from '../workflows/search-attributes.js';
+import { RECORD_HEADER, RECORD_MEMO, TRACE_HEADER } from '../domain/temporal-names.js';
 
 export type HistoryEvent = temporal.api.history.v1.IHistoryEvent;
 type Payload = temporal.api.common.v1.IPayload;

@@ -11,8 +11,8 @@ import type {
   Next,
 } from '@temporalio/worker';
 import type { ReleaseId } from '../domain/ids.js';
+import { TRACE_HEADER } from '../domain/temporal-names.js';
 import { attemptSpanId, parseTraceparent, type TraceCarrier } from '../domain/trace.js';
-import { TRACE_HEADER } from '../workflows/headers.js';
 import { remoteSpanContext } from './context.js';
 
 export function attemptContext(_: ActivityContext): ActivityInterceptors {

@@ -8,11 +8,11 @@ import { type Client, WorkflowNotFoundError } from '@temporalio/client';
 import type { DeliveryMemory, DeliveryState, SpanRecord, TracePosition } from '../activities/index.js';
 import { messageOf, ThroughlineError } from '../domain/errors.js';
 import type { ReleaseId } from '../domain/ids.js';
+import { RELEASE_WORKFLOW } from '../domain/temporal-names.js';
 import { deliver } from '../telemetry/deliver.js';
 import { runsOf, traceAt } from '../telemetry/delivery.js';
 import type { ReleaseRun } from '../telemetry/history.js';
 import { projectTrace } from '../telemetry/projection.js';
-import { RELEASE_WORKFLOW } from '../workflows/search-attributes.js';
 import type { ActivityContext } from './activity-context.js';
 
 /** How often it is looked for releases that have ended, and how far rounds are apart: those of one share its cost. */

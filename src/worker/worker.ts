@@ -11,13 +11,13 @@ import {
   Worker,
 } from '@temporalio/worker';
 import { messageOf } from '../domain/errors.js';
+import { DELIVERY_ID, DELIVERY_WORKFLOW } from '../domain/temporal-names.js';
+import { watchReleases } from '../releases/metrics.js';
 import { attemptContext } from '../telemetry/interceptors.js';
 import type { Logger } from '../telemetry/log.js';
 import { BUCKETS } from '../telemetry/metric-names.js';
-import { watchReleases } from '../telemetry/metrics.js';
 import { releaseResource, type Telemetry } from '../telemetry/sdk.js';
 import type { TemporalClient } from '../temporal/connect.js';
-import { DELIVERY_ID, DELIVERY_WORKFLOW } from '../workflows/search-attributes.js';
 import { createActivities } from './activities.js';
 import type { WorkerConfig } from './config.js';
 import type { Runtime as WorkRuntime } from './runtimes.js';

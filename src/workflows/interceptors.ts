@@ -13,7 +13,7 @@ import type {
   WorkflowInterceptors,
   WorkflowOutboundCallsInterceptor,
 } from '@temporalio/workflow';
-import { RECORD_HEADER, TRACE_HEADER } from './headers.js';
+import { RECORD_HEADER, TRACE_HEADER } from '../domain/temporal-names.js';
 import { inRelease, outgoing } from './progress.js';
 
 class ReleaseScope implements WorkflowInboundCallsInterceptor {

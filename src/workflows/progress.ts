@@ -25,10 +25,11 @@ import {
   type SyncedDeployment,
   type TrainedModel,
 } from '../domain/release.js';
+import { RECORD_MEMO, STATUS_QUERY } from '../domain/temporal-names.js';
 import { formatTraceparent, parseTraceparent, stageSpanId, type TraceCarrier } from '../domain/trace.js';
 import { problemOf } from './failures.js';
 import { measureRelease, measureStage } from './metrics.js';
-import { RECORD_MEMO, SEARCH_ATTRIBUTES, STATUS_QUERY } from './search-attributes.js';
+import { SEARCH_ATTRIBUTES } from './search-attributes.js';
 
 export const statusQuery = defineQuery<ReleaseRecord>(STATUS_QUERY);
 

@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { type OtlpReceiver, type ReceivedSpan, startOtlpReceiver } from '../../src/dev/otlp-receiver.js';
 import { freePort } from '../../src/dev/ports.js';
+import { random } from '../support/random.js';
 import { git, MANIFEST, remote, World } from '../support/world.js';
 
 export const FAULTS = ['worker', 'collector', 'temporal', 'job'] as const;
@@ -40,17 +41,6 @@ export interface Count {
   /** Contexts that were handed to programs and commits, and whose span never came. */
   readonly danglingTraceparents: number;
   readonly resumeSeconds: { readonly p50: number; readonly p99: number };
-}
-
-/** mulberry32: a schedule can be repeated by its seed. */
-export function random(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
 
 /** How many releases run at a time: two cores build one image at a time. */

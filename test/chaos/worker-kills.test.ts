@@ -3,6 +3,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { random } from '../support/random.js';
 import { git, MANIFEST, remote, World } from '../support/world.js';
 
 const RELEASES = 10;
@@ -10,17 +11,6 @@ const KILLS = 20;
 /** Stages pass quickly: further releases, at most, for the kills and stages that the random moments have missed. */
 const EXTRA = 20;
 const SEED = Number(process.env.SEED ?? 20261123);
-
-/** mulberry32: a schedule can be repeated by its seed. */
-function random(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 describe(`ten concurrent releases, the worker killed twenty times (seed ${SEED})`, () => {
   let world: World;

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { PresentedRelease } from '../../src/gateway/present.js';
 import type { Pod } from '../../src/kubernetes/objects.js';
-import { ClusterWorld, type JaegerSpan } from '../support/cluster.js';
+import { ClusterWorld, contextOf, type JaegerSpan } from '../support/cluster.js';
 
 let cluster: ClusterWorld;
 let worker: Awaited<ReturnType<ClusterWorld['worker']>>;
@@ -135,8 +135,3 @@ describe('a release of six hours', () => {
     expect(workers.size).toBe(3);
   });
 });
-
-function contextOf(pod: Pod): string | undefined {
-  const containers = pod.spec?.containers as { env?: { name: string; value?: string }[] }[] | undefined;
-  return containers?.[0]?.env?.find(({ name }) => name === 'TRACEPARENT')?.value;
-}

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { PresentedRelease } from '../../src/gateway/present.js';
 import { resourcePath } from '../../src/kubernetes/api.js';
 import type { KubernetesObject, Pod } from '../../src/kubernetes/objects.js';
-import { type ClusterModel, ClusterWorld } from '../support/cluster.js';
+import { type ClusterModel, ClusterWorld, contextOf } from '../support/cluster.js';
 
 let cluster: ClusterWorld;
 let training: string;
@@ -27,11 +27,6 @@ async function expectWhole(
   const contexts = new Set(pods.map((pod) => contextOf(pod)));
   expect(contexts.size).toBe(1);
   expect([...contexts][0]?.split('-')[1]).toBe(record.traceId);
-}
-
-function contextOf(pod: Pod): string | undefined {
-  const containers = pod.spec?.containers as { env?: { name: string; value?: string }[] }[] | undefined;
-  return containers?.[0]?.env?.find(({ name }) => name === 'TRACEPARENT')?.value;
 }
 
 describe('with a worker', () => {

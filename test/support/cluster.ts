@@ -366,3 +366,9 @@ export class ClusterWorld {
     rmSync(this.directory, { recursive: true, force: true });
   }
 }
+
+/** The parent context that a pod’s program was handed. */
+export function contextOf(pod: Pod): string | undefined {
+  const containers = pod.spec?.containers as { env?: { name: string; value?: string }[] }[] | undefined;
+  return containers?.[0]?.env?.find(({ name }) => name === 'TRACEPARENT')?.value;
+}

@@ -4,10 +4,10 @@ import { type Client, WorkflowNotFoundError } from '@temporalio/client';
 import type { MetricMeter } from '@temporalio/common';
 import type { DeliveryMemory } from '../activities/index.js';
 import { messageOf } from '../domain/errors.js';
-import { DELIVERY_ID, RELEASE_WORKFLOW } from '../workflows/search-attributes.js';
-import { ATTR } from './attributes.js';
-import type { Logger } from './log.js';
-import { METRIC, setGauge } from './metric-names.js';
+import { DELIVERY_ID, RELEASE_WORKFLOW } from '../domain/temporal-names.js';
+import { ATTR } from '../telemetry/attributes.js';
+import type { Logger } from '../telemetry/log.js';
+import { METRIC, setGauge } from '../telemetry/metric-names.js';
 
 const LOOK_MS = 15_000;
 /** temporal.api.enums.v1.TaskQueueType */

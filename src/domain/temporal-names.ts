@@ -1,0 +1,19 @@
+// Names under which releases stand in Temporal: of workflows, headers and memo fields. Changing one of them loses what
+// was written under it before.
+
+/** As in @temporalio/interceptors-opentelemetry-v2, `TRACE_HEADER`. */
+export const TRACE_HEADER = '_tracer-data';
+/** A release's record when the activity was scheduled. */
+export const RECORD_HEADER = 'throughline-record';
+
+/** Memo field that holds the final ReleaseRecord of a release, readable without any worker. */
+export const RECORD_MEMO = 'release';
+/** Memo field that holds the fingerprint of the request behind an idempotency key. */
+export const FINGERPRINT_MEMO = 'request';
+
+export const RELEASE_WORKFLOW = 'release';
+export const STATUS_QUERY = 'status';
+
+/** Delivers the traces of all releases of a namespace; there is one. */
+export const DELIVERY_WORKFLOW = 'deliverTraces';
+export const DELIVERY_ID = 'throughline-traces';
