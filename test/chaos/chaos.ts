@@ -150,7 +150,7 @@ export async function chaos(
       clearInterval(ticking);
     }
     say(`  ${kind}: ${ended} releases, ${killed.length} kills; counting`);
-    return await count(kind, world, gitopsDirectory, ids, collector, killed);
+    return await count(kind, world, gitopsDirectory, ids, collector, killed, say);
   } finally {
     await world.stop();
     collector.stop();
@@ -230,6 +230,7 @@ async function count(
   ids: readonly string[],
   collector: Collector,
   killed: readonly { identity: string; at: number }[],
+  say: (text: string) => void,
 ): Promise<Count> {
   const arrivals = new Map<string, string[]>();
   const spans = new Map<string, ReceivedSpan>();
@@ -241,9 +242,18 @@ async function count(
   const all = [...arrivals.values()];
   const duplicated = all.filter((contents) => new Set(contents).size > 1).length;
   const redelivered = all.reduce((sum, contents) => sum + contents.length - new Set(contents).size, 0);
-  const orphaned = [...spans.values()].filter(
+  const orphans = [...spans.values()].filter(
     ({ traceId, parentSpanId }) => parentSpanId && !spans.has(`${traceId}/${parentSpanId}`),
-  ).length;
+  );
+  for (const one of kind === 'stock' ? [] : orphans) {
+    say(`  orphaned: ${contentOf(one)}`);
+    const { spans: siblings } = {
+      spans: [...spans.values()].filter(({ traceId }) => traceId === one.traceId),
+    };
+    say(
+      `    its trace: ${siblings.map(({ name, spanId, startUnixNano }) => `${name} ${spanId} ${startUnixNano}`).join('; ')}`,
+    );
+  }
 
   const runs = world.trainingRuns();
   const commits = git(
@@ -296,7 +306,7 @@ async function count(
     succeeded,
     expected,
     lost,
-    orphaned,
+    orphaned: orphans.length,
     duplicated,
     redelivered,
     tracesPerRelease: mean(traces),
