@@ -27,6 +27,8 @@ export interface PreparedRelease {
   readonly parameters: Readonly<Record<string, string>>;
   /** Kubernetes: where the Job will be. */
   readonly jobNamespace?: string | undefined;
+  /** The trainer's image by digest, where a registry answered at once. */
+  readonly pinnedTrainer?: string | undefined;
   readonly settings: WorkerSettings;
 }
 
@@ -94,9 +96,12 @@ export interface TracePosition {
 }
 
 export interface Activities {
-  /** Resolves the ref, loads and checks the plan, and checks that this worker could run it. Changes nothing. */
+  /**
+   * Resolves the ref, loads and checks the plan, and checks that this worker could run it and that every GitOps target
+   * would take the change, by making it without writing it. Changes nothing.
+   */
   prepareRelease(request: ReleaseRequest): Promise<PreparedRelease>;
-  /** Checks every GitOps target of the plan by making the change without writing it. Changes nothing. */
+  /** Checks every GitOps target of the plan: how 0.1.0 did it, after the plan was prepared. Changes nothing. */
   checkDeployments(plan: Plan): Promise<void>;
   /** Runs the training Job to its result. Idempotent by the Job's derived name (I2). */
   train(job: TrainingJob): Promise<TrainedModel>;

@@ -13,6 +13,7 @@ import type { JobRunner } from '../activities/training/runner.js';
 import { ThroughlineError } from '../domain/errors.js';
 import type { Traced } from '../domain/observation.js';
 import type { GitOpsCommit } from '../domain/release.js';
+import type { Plan } from '../plan/index.js';
 import { ATTR, RESOURCE_ANNOTATION_PREFIX, TRACE_ANNOTATION } from '../telemetry/attributes.js';
 import { deliver } from '../telemetry/deliver.js';
 import type { Logger } from '../telemetry/log.js';
@@ -60,28 +61,51 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
   const run = <T>(body: (context: ActivityContext) => Promise<T>, policy: ActivityPolicy = {}) =>
     inActivity(worker, log, policy, body);
 
+  /** Whether every target would take the change: it is made, and not written. */
+  const checkTargets = async (plan: Plan, context: ActivityContext): Promise<void> => {
+    for (const target of plan.deploy) {
+      const edit = (text: string) => editManifest(text, target.manifest, placeholderChange(target.container));
+      const watched = sync && target.argocd && sync.check({ ...target, ...target.argocd }, context);
+      watched?.catch(() => undefined); // the manifest is judged first
+      await gitops.check({ ...target, edit }, context);
+      await watched;
+    }
+  };
+
+  /** A registry that is away is waited for later, with more patience. */
+  const pinAtOnce = async (
+    { plan, trainerImage }: PreparedRelease,
+    signal: AbortSignal,
+  ): Promise<string | undefined> => {
+    if (!registry || !trainerImage || plan.train.build) return undefined;
+    try {
+      return await pinned(registry, trainerImage, signal);
+    } catch (error) {
+      if (error instanceof ThroughlineError && error.problem.code === 'TL_REGISTRY_UNREACHABLE')
+        return undefined;
+      throw error;
+    }
+  };
+
   return {
     prepareRelease: (request) =>
       run(async (context): Promise<PreparedRelease> => {
         const built = builder.check(); // meanwhile
-        built.catch(() => undefined); // what is wrong with the plan is said first
+        built.catch(() => undefined);
         const prepared = await source.prepare(request, settings, context);
-        const { namespace } = await runner.check(prepared.job);
-        await built;
-        return { ...prepared, jobNamespace: namespace };
+        // All at once; what is wrong with the plan itself is said first.
+        const placed = runner.check(prepared.job);
+        const checks = [placed, checkTargets(prepared.plan, context), built];
+        for (const check of checks) check.catch(() => undefined);
+        const pinnedTrainer = placed.then(({ namespace }) =>
+          namespace ? pinAtOnce(prepared, context.signal) : undefined,
+        );
+        pinnedTrainer.catch(() => undefined);
+        for (const check of checks) await check;
+        return { ...prepared, jobNamespace: (await placed).namespace, pinnedTrainer: await pinnedTrainer };
       }),
 
-    checkDeployments: (plan) =>
-      run(async (context) => {
-        for (const target of plan.deploy) {
-          const edit = (text: string) =>
-            editManifest(text, target.manifest, placeholderChange(target.container));
-          const watched = sync && target.argocd && sync.check({ ...target, ...target.argocd }, context);
-          watched?.catch(() => undefined); // the manifest is judged first
-          await gitops.check({ ...target, edit }, context);
-          await watched;
-        }
-      }),
+    checkDeployments: (plan) => run((context) => checkTargets(plan, context)),
 
     train: (job) => run((context) => runner.run(job, context)),
 

@@ -7,6 +7,7 @@ import {
   CancelledFailure,
   isCancellation,
   ParentClosePolicy,
+  patched,
   startChild,
 } from '@temporalio/workflow';
 import type { DeploymentChange, PreparedRelease } from '../activities/index.js';
@@ -34,16 +35,19 @@ const QUEUE_SECONDS = 7 * 86_400;
 export async function release(request: ReleaseRequest): Promise<ReleaseRecord> {
   const progress = new ReleaseProgress(request);
   const begun = new Begun(request);
+  // 0.1.0 checked targets and resolved the trainer's image after the plan was prepared, and waited for its Job to be let go of.
+  const atOnce = patched('checks-at-once');
   let prepared: PreparedRelease | undefined;
   let outcome: Outcome;
   try {
-    prepared = await plan(request, progress);
-    const model = await train(request, prepared, progress, begun);
+    prepared = await plan(request, progress, atOnce);
+    const model = await train(request, prepared, progress, begun, atOnce);
     await evaluate(prepared, model, progress);
     const image = await build(request, prepared, model, progress, begun);
     for (const target of prepared.plan.deploy) {
       await deploy(request, prepared, model, image, target, progress, begun);
     }
+    await begun.settling;
     outcome = { status: 'SUCCEEDED' };
   } catch (error) {
     // I6: whatever ended the release, what it started ends with it, and what got through is recorded.
@@ -57,7 +61,7 @@ export async function release(request: ReleaseRequest): Promise<ReleaseRecord> {
 }
 
 /** Everything that can be refused is refused here, before anything runs. */
-function plan(request: ReleaseRequest, progress: ReleaseProgress): Promise<PreparedRelease> {
+function plan(request: ReleaseRequest, progress: ReleaseProgress, atOnce: boolean): Promise<PreparedRelease> {
   return progress.stage('plan', 'plan', async () => {
     const prepared = await activities('prepare', `load ${request.planPath} at ${request.ref}`).prepareRelease(
       request,
@@ -65,7 +69,7 @@ function plan(request: ReleaseRequest, progress: ReleaseProgress): Promise<Prepa
     const { name } = prepared.plan.metadata;
     progress.planned(name, prepared.commit, prepared.plan.train.dataset);
     const targets = prepared.plan.deploy.map(({ environment }) => environment).join(', ');
-    if (targets) {
+    if (targets && !atOnce) {
       await activities('prepare', `check ${targets}`, prepared.settings).checkDeployments(prepared.plan);
     }
     return prepared;
@@ -77,6 +81,7 @@ function train(
   prepared: PreparedRelease,
   progress: ReleaseProgress,
   begun: Begun,
+  atOnce: boolean,
 ): Promise<TrainedModel> {
   const { plan, commit, job, jobNamespace, trainingContext, parameters, settings } = prepared;
   return progress.stage('train', 'train', async (trace) => {
@@ -115,7 +120,9 @@ function train(
     begun.job = undefined;
     progress.trained(trained);
     // The result is in history now: from here on whoever wants to may remove the Job.
-    if (jobNamespace) await activities('cleanUp', `let go of ${name}`, settings).settleTraining(name);
+    if (jobNamespace)
+      begun.settle(() => activities('cleanUp', `let go of ${name}`, settings).settleTraining(name));
+    if (!atOnce) await begun.settling;
     return trained;
   });
 }
@@ -123,13 +130,13 @@ function train(
 /** The image that trains, by digest: built at the commit, or as the manifest's tag stands now (DESIGN §4). */
 async function trainerImage(
   request: ReleaseRequest,
-  { plan, commit, trainingContext, trainerImage: named, settings }: PreparedRelease,
+  { plan, commit, trainingContext, trainerImage: named, pinnedTrainer, settings }: PreparedRelease,
   trace: TraceCarrier,
   begun: Begun,
 ): Promise<string | undefined> {
   const { build: trainer } = plan.train;
   if (!trainer) {
-    return named && activities('resolve', named, settings).pinImage(named);
+    return pinnedTrainer ?? (named && activities('resolve', named, settings).pinImage(named));
   }
   begun.build = true;
   const created = new Date();
@@ -255,8 +262,15 @@ class Begun {
   job: string | undefined;
   build = false;
   deployment: DeploymentChange | undefined;
+  /** A Job that is let go of, beside whatever comes next; not even a cancellation ends that (I6). */
+  settling: Promise<void> = Promise.resolve();
 
   constructor(private readonly request: ReleaseRequest) {}
+
+  settle(letGo: () => Promise<void>): void {
+    this.settling = CancellationScope.nonCancellable(letGo);
+    this.settling.catch(() => undefined); // said where it is waited for
+  }
 
   /** Ends it. Gives the outcome back, or says what could not be ended. */
   async end(progress: ReleaseProgress, outcome: Outcome): Promise<Outcome> {
@@ -273,6 +287,7 @@ class Begun {
   }
 
   private async endAll(progress: ReleaseProgress): Promise<void> {
+    await this.settling;
     if (this.job) await activities('cleanUp', `stop ${this.job}`).stopTraining(this.job);
     if (this.build) await activities('cleanUp', 'stop the build').stopBuild(this.request.release);
     if (this.deployment) {
