@@ -65,9 +65,12 @@ export function spanIdOf(release: ReleaseId, ...span: (string | number)[]): stri
   return sha256Hex(['span', release, ...span].join('\n')).slice(0, 16);
 }
 
-/** A stage that is gone through again, after a reset, begins at another time. */
-export const stageSpanId = (release: ReleaseId, stage: string, startedAt: string) =>
-  spanIdOf(release, stage, startedAt);
+/**
+ * `random` is the workflow's own: the same in each replay, and another one where a stage is gone through again after a
+ * reset. Its time would not do: after the loss of a workflow task a replay may tell another one.
+ */
+export const stageSpanId = (release: ReleaseId, stage: string, random: string) =>
+  spanIdOf(release, stage, random);
 
 /** An attempt of an activity. Ids of activities are given again after a reset; the time is another one. */
 export const attemptSpanId = (release: ReleaseId, activity: string, scheduledMs: number, attempt: number) =>

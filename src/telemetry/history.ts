@@ -6,7 +6,7 @@ import {
   isActivityTrace,
   type Observation,
 } from '../domain/observation.js';
-import type { ReleaseRecord, ReleaseRequest } from '../domain/release.js';
+import type { ReleaseRecord, ReleaseRequest, Stage } from '../domain/release.js';
 import { RECORD_HEADER, RECORD_MEMO, TRACE_HEADER } from '../domain/temporal-names.js';
 
 export type HistoryEvent = temporal.api.history.v1.IHistoryEvent;
@@ -77,14 +77,18 @@ export function readRun(runId: string, events: readonly HistoryEvent[]): Release
   let closing: Closing | undefined;
   let base: string | undefined;
   let resetAt: string | undefined;
+  const firstSaid = new Map<string, Stage>();
+  const say = (said: KnownRecord | undefined) => {
+    if (!said) return;
+    record = { ...said, stages: said.stages.map((stage, index) => asFirstSaid(firstSaid, stage, index)) };
+  };
   const activities = new Map<string, ActivityEvents>();
   const of = (id: Long | null | undefined) => activities.get(String(id));
 
   for (const event of events) {
     const scheduled = event.activityTaskScheduledEventAttributes;
     if (scheduled) {
-      const said = decode(scheduled.header?.fields?.[RECORD_HEADER]) as KnownRecord | undefined;
-      record = said ?? record;
+      say(decode(scheduled.header?.fields?.[RECORD_HEADER]) as KnownRecord | undefined);
       activities.set(String(event.eventId), { scheduled: event });
     }
     const begun = of(event.activityTaskStartedEventAttributes?.scheduledEventId);
@@ -97,7 +101,7 @@ export function readRun(runId: string, events: readonly HistoryEvent[]): Release
     const ended = end && of(end.scheduledEventId);
     if (ended) ended.ended = event;
     const memo = event.workflowPropertiesModifiedEventAttributes?.upsertedMemo?.fields?.[RECORD_MEMO];
-    record = (decode(memo) as KnownRecord | undefined) ?? record;
+    say(decode(memo) as KnownRecord | undefined);
     const reset = event.workflowTaskFailedEventAttributes;
     if (reset?.newRunId === runId) {
       base = reset.baseRunId || undefined;
@@ -116,6 +120,18 @@ export function readRun(runId: string, events: readonly HistoryEvent[]): Release
     base,
     resetAt,
   };
+}
+
+/**
+ * A stage's times as history had them first. The workflow says them again with every step, after a replay by another
+ * worker too, and that may tell another time where a workflow task was lost.
+ */
+function asFirstSaid(first: Map<string, Stage>, stage: Stage, index: number): Stage {
+  const key = stage.spanId ?? String(index);
+  const { startedAt, endedAt } = first.get(key) ?? stage;
+  const kept = { ...stage, startedAt, ...(stage.endedAt ? { endedAt: endedAt ?? stage.endedAt } : {}) };
+  first.set(key, kept);
+  return kept;
 }
 
 interface ActivityEvents {

@@ -8,6 +8,7 @@ import {
   setHandler,
   upsertMemo,
   upsertSearchAttributes,
+  uuid4,
 } from '@temporalio/workflow';
 import type { Problem } from '../domain/errors.js';
 import type { CommitSha } from '../domain/ids.js';
@@ -74,7 +75,7 @@ export class ReleaseProgress {
   /** Runs a stage: its times and its end are recorded, and what it sends out carries its trace context. */
   async stage<T>(type: StageType, name: string, run: (trace: TraceCarrier) => Promise<T>): Promise<T> {
     const startedAt = now();
-    const spanId = stageSpanId(this.request.release, name, startedAt);
+    const spanId = stageSpanId(this.request.release, name, uuid4());
     const index = this.stages.push({ name, type, status: 'RUNNING', startedAt, spanId }) - 1;
     const end = (status: StageStatus, cause?: Problem) => {
       const stage = this.stages[index];

@@ -95,6 +95,32 @@ describe.each(kept)('the trace of %s', (name) => {
   });
 });
 
+describe('the times of stages', () => {
+  it('are those that history had first, whatever a replay tells later', () => {
+    const name = kept.find((one) => one.includes('0.2.0/succeeded')) ?? '';
+    const text = textOf(name);
+    const stagesOf = (spans: readonly SpanRecord[]) =>
+      spans
+        .filter(({ attributes }) => attributes['cicd.pipeline.task.name'])
+        .map((span) => [span.name, span.spanId, span.start, span.end]);
+    const history = JSON.parse(text);
+    const last = history.events.findLast(
+      (event: Record<string, unknown>) => event.workflowPropertiesModifiedEventAttributes,
+    );
+    const memo = last.workflowPropertiesModifiedEventAttributes.upsertedMemo.fields.release;
+    const record = JSON.parse(Buffer.from(memo.data, 'base64').toString('utf8'));
+    const [, train] = record.stages;
+    record.stages[1] = {
+      ...train,
+      startedAt: record.stages[0].startedAt,
+      endedAt: record.stages[0].startedAt,
+    };
+    memo.data = Buffer.from(JSON.stringify(record)).toString('base64');
+    expect(JSON.stringify(history)).not.toBe(JSON.stringify(JSON.parse(text)));
+    expect(stagesOf(project(JSON.stringify(history)))).toEqual(stagesOf(project(text)));
+  });
+});
+
 describe('the tree of a trace', () => {
   const span = (name: string, start: number, end: number, parent?: string): TreeSpan => ({
     spanId: name,
