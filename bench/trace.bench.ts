@@ -105,7 +105,7 @@ it('costs little', { timeout: 900_000 }, async () => {
     untraced.push(await releases(off, RELEASES));
   }
   const spans = (collector.spans.length - sentBefore) / (ROUNDS * RELEASES);
-  expect(spans).toBeGreaterThan(10);
+  expect(spans).toBeGreaterThanOrEqual(10); // RUN, five stages, four activities
   const wall = (all: readonly Measured[]) => median(all.flatMap(({ milliseconds }) => milliseconds));
   const cpu = (all: readonly Measured[]) => median(all.map((one) => one.cpu));
   const more = median(traced.map((one, round) => one.cpu - (untraced[round]?.cpu ?? 0))); // in pairs: machines drift
