@@ -76,7 +76,7 @@ function plan(request: ReleaseRequest, progress: ReleaseProgress, atOnce: boolea
   });
 }
 
-function train(
+async function train(
   request: ReleaseRequest,
   prepared: PreparedRelease,
   progress: ReleaseProgress,
@@ -84,7 +84,8 @@ function train(
   atOnce: boolean,
 ): Promise<TrainedModel> {
   const { plan, commit, job, jobNamespace, trainingContext, parameters, settings } = prepared;
-  return progress.stage('train', 'train', async (trace) => {
+  let letGo: (() => Promise<void>) | undefined;
+  const trained = await progress.stage('train', 'train', async (trace) => {
     const { name: model } = plan.metadata;
     const { dataset, timeout } = plan.train;
     const image = jobNamespace && (await trainerImage(request, prepared, trace, begun));
@@ -120,11 +121,15 @@ function train(
     begun.job = undefined;
     progress.trained(trained);
     // The result is in history now: from here on whoever wants to may remove the Job.
-    if (jobNamespace)
-      begun.settle(() => activities('cleanUp', `let go of ${name}`, settings).settleTraining(name));
-    if (!atOnce) await begun.settling;
+    letGo = jobNamespace
+      ? () => activities('cleanUp', `let go of ${name}`, settings).settleTraining(name)
+      : undefined;
+    if (letGo && !atOnce) await letGo();
     return trained;
   });
+  // Beside what follows, and so not the stage's: it may take longer.
+  if (letGo && atOnce) begun.settle(letGo);
+  return trained;
 }
 
 /** The image that trains, by digest: built at the commit, or as the manifest's tag stands now (DESIGN §4). */
