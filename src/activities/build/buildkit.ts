@@ -172,6 +172,9 @@ function imageOf(name: string, digest: BuiltImage['digest']): BuiltImage {
 const AWAY =
   /connection refused|connection reset|no such host|i\/o timeout|context deadline exceeded|Unavailable|EOF|TLS handshake timeout|50[234] /;
 
+/** A registry that two pushes of one layer at a time have confused: the next try finds it there. */
+const CONFUSED = /blob unknown to registry|provided digest did not match uploaded content/;
+
 function failureOf(build: ImageBuild, code: number | null, log: readonly string[]): ThroughlineError {
   const tail = log.join('\n').slice(-4096);
   const missing = unavailableBaseImage(tail);
@@ -183,7 +186,8 @@ function failureOf(build: ImageBuild, code: number | null, log: readonly string[
     );
   }
   const last = log.findLast((line) => /^(?:error|ERROR)/.test(line)) ?? '';
-  if (AWAY.test(last) && !/did not complete successfully/.test(last)) {
+  const confused = last.includes('failed to push') && CONFUSED.test(tail);
+  if (confused || (AWAY.test(last) && !/did not complete successfully/.test(last))) {
     return new ThroughlineError(
       'TL_BUILDER_UNREACHABLE',
       'The image builder, or what it builds from, is away',
