@@ -246,12 +246,10 @@ async function count(
     ({ traceId, parentSpanId }) => parentSpanId && !spans.has(`${traceId}/${parentSpanId}`),
   );
   for (const one of kind === 'stock' ? [] : orphans) {
+    const siblings = [...spans.values()].filter(({ traceId }) => traceId === one.traceId);
     say(`  orphaned: ${contentOf(one)}`);
-    const { spans: siblings } = {
-      spans: [...spans.values()].filter(({ traceId }) => traceId === one.traceId),
-    };
     say(
-      `    its trace: ${siblings.map(({ name, spanId, startUnixNano }) => `${name} ${spanId} ${startUnixNano}`).join('; ')}`,
+      `    in: ${siblings.map(({ name, spanId, startUnixNano }) => `${name} ${spanId} ${startUnixNano}`).join('; ')}`,
     );
   }
 
