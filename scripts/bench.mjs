@@ -16,7 +16,7 @@ await main(async () => {
     const list = Object.entries(BENCHMARKS).map(([one, what]) => `  ${one.padEnd(10)} ${what}`);
     throw new SetupError(`Which benchmark?\n${list.join('\n')}`);
   }
-  const rounds = parameters.includes('--rounds') ? parameters[parameters.indexOf('--rounds') + 1] : '5';
+  const rounds = parameters.includes('--rounds') ? parameters[parameters.indexOf('--rounds') + 1] : undefined;
   const files = [`bench/${name}.bench.ts`, '--project=bench', '--disable-console-intercept'];
   if (name === 'trace') {
     say('▸ setting up');
@@ -26,13 +26,13 @@ await main(async () => {
     await temporal();
     say(`\n▸ ${BENCHMARKS[name]}`);
     const vitest = `${root}/node_modules/vitest/vitest.mjs`;
-    const env = { ...process.env, BENCH_ROUNDS: rounds };
+    const env = { ...process.env, ...(rounds && { BENCH_ROUNDS: rounds }) };
     return (
       spawnSync(process.execPath, [vitest, 'run', ...files], { cwd: root, stdio: 'inherit', env }).status ?? 1
     );
   }
   return onCluster({ keep: parameters.includes('--keep') }, (vitest) => {
-    const env = { ...benchmarkParts(), BENCH_ROUNDS: rounds };
+    const env = { ...benchmarkParts(), ...(rounds && { BENCH_ROUNDS: rounds }) };
     say(`\n▸ ${BENCHMARKS[name]}`);
     return vitest(files, env);
   });

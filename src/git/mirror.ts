@@ -252,22 +252,42 @@ function branchesOf(refs: Map<string, string>): string {
   return names.length > 8 ? `${names.slice(0, 8).join(', ')}, …` : names.join(', ');
 }
 
-/** git ls-tree(1), default format: mode, type, object, then a tab and the path. */
-const TREE_ENTRY = /^(\d{6}) (\w+) ([0-9a-f]{40})\t/;
+/** git ls-tree(1), `--long`: mode, type, object, size or `-`, then a tab and the name. */
+const TREE_ENTRY = /^(\d{6}) (\w+) ([0-9a-f]{40}) +(\d+|-)\t(.*)$/s;
 const SYMBOLIC_LINK_MODE = '120000';
 
+interface TreeEntry {
+  readonly mode: string;
+  readonly type: string;
+  readonly object: string;
+  readonly bytes: number;
+}
+
+/** A commit does not change: each directory on the way is listed once, however many of its files are asked for. */
 function commitFiles(mirror: Mirror, commit: CommitSha): SourceFiles {
   const git = gitIn(mirror.directory);
+  const listings = new Map<string, Promise<Map<string, TreeEntry>>>();
+  const listing = (tree: string) => {
+    const known = listings.get(tree) ?? list(tree);
+    listings.set(tree, known);
+    return known;
+  };
+  const list = async (tree: string) => {
+    const lines = (await git.raw(['ls-tree', '--long', '-z', tree])).split('\0');
+    const entries = lines.flatMap((line): [string, TreeEntry][] => {
+      const [, mode = '', type = '', object = '', bytes, name] = TREE_ENTRY.exec(line) ?? [];
+      return name === undefined ? [] : [[name, { mode, type, object, bytes: Number(bytes) }]];
+    });
+    return new Map(entries);
+  };
   const entry = async (path: string) => {
     const parts = normalizePath(path).split('/');
-    let found: { type: string; object: string } | undefined;
-    for (let depth = 1; depth <= parts.length; depth += 1) {
-      const walked = parts.slice(0, depth).join('/');
-      const line = await git.raw(['--literal-pathspecs', 'ls-tree', '-z', commit, '--', walked]);
-      const [, mode, type, object] = TREE_ENTRY.exec(line) ?? [];
-      if (mode === SYMBOLIC_LINK_MODE) throw symbolicLink(path, walked);
-      if (!type || !object) return undefined;
-      found = { type, object };
+    let found: TreeEntry | undefined;
+    for (const [depth, name] of parts.entries()) {
+      if (found && found.type !== 'tree') return undefined;
+      found = (await listing(found?.object ?? commit)).get(name);
+      if (found?.mode === SYMBOLIC_LINK_MODE) throw symbolicLink(path, parts.slice(0, depth + 1).join('/'));
+      if (!found) return undefined;
     }
     return found;
   };
@@ -282,8 +302,7 @@ function commitFiles(mirror: Mirror, commit: CommitSha): SourceFiles {
       const found = await entry(path);
       if (found?.type !== 'blob')
         throw new ThroughlineError('TL_FILE_NOT_FOUND', `There is no file at ${path}`);
-      const bytes = Number(await git.raw(['cat-file', '-s', found.object]));
-      if (bytes > maxBytes) throw tooLarge(path, bytes, maxBytes);
+      if (found.bytes > maxBytes) throw tooLarge(path, found.bytes, maxBytes);
       return git.raw(['cat-file', 'blob', found.object]);
     },
   };
