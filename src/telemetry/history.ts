@@ -5,6 +5,7 @@ import {
   type AttemptRecord,
   isActivityTrace,
   type Observation,
+  type Traced,
 } from '../domain/observation.js';
 import type { ReleaseRecord, ReleaseRequest, Stage } from '../domain/release.js';
 import { RECORD_HEADER, RECORD_MEMO, TRACE_HEADER } from '../domain/temporal-names.js';
@@ -38,6 +39,8 @@ export interface Activity {
   readonly endedAt: string | undefined;
   readonly attempts: readonly Attempt[];
   readonly observed: readonly Observation[];
+  /** What it completed with, without what is in history for the trace alone. */
+  readonly result?: unknown;
 }
 
 /** How a run was closed. */
@@ -158,7 +161,14 @@ function activityOf({ scheduled, started, ended }: ActivityEvents): Activity {
     observed: [
       ...new Map(traces.flatMap(({ observed }) => observed ?? []).map((one) => [one.id, one])).values(),
     ],
+    result: ended && resultOf(ended),
   };
+}
+
+/** Histories of 0.1.0 have bare results. */
+function resultOf(event: HistoryEvent): unknown {
+  const value = decode(event.activityTaskCompletedEventAttributes?.result?.payloads?.[0]);
+  return isActivityTrace(value) ? (value as Traced<unknown>).result : value;
 }
 
 /** Every attempt from the first to the last, also those that left no word. */

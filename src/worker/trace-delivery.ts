@@ -7,44 +7,25 @@ import type { SpanExporter } from '@opentelemetry/sdk-trace-base';
 import { type Client, WorkflowNotFoundError } from '@temporalio/client';
 import type { DeliveryMemory, DeliveryState, SpanRecord, TracePosition } from '../activities/index.js';
 import { messageOf, ThroughlineError } from '../domain/errors.js';
-import type { ReleaseId } from '../domain/ids.js';
-import { RELEASE_WORKFLOW } from '../domain/temporal-names.js';
 import { deliver } from '../telemetry/deliver.js';
 import { runsOf, traceAt } from '../telemetry/delivery.js';
 import type { ReleaseRun } from '../telemetry/history.js';
 import { projectTrace } from '../telemetry/projection.js';
 import type { ActivityContext } from './activity-context.js';
+import { LATE_MS, type Listed, LOOK_MS, ReleaseFeed } from './release-feed.js';
 
-/** How often it is looked for releases that have ended, and how far rounds are apart: those of one share its cost. */
-const LOOK_MS = 1_000;
+/** How far rounds are apart: what has ended meanwhile shares the cost of one. */
 const ROUND_MS = 5_000;
-/** A release that goes on is looked at after this time, again where something has happened, later and later otherwise. */
-const FIRST_LOOK_MS = 5_000;
-const LAST_LOOK_MS = 60_000;
-/** Visibility may be that late with what has happened. */
-const LATE_MS = 30_000;
-/** As a rule it is not: everything that may have been late is looked at this often, and what runs; in between the newest. */
-const WHOLE_LOOK_MS = 10_000;
-const OFTEN_LATE_MS = 2_000;
 /** How far back it looks where nothing is known: as long as a collector may have been away. */
 const LONG_AGO_MS = 7 * 86_400_000;
 /** A round is no larger, and an activity that finds nothing ends after this time. */
 const MOST_RELEASES = 100;
 const ENOUGH_MS = 30 * 60_000;
-const PAGE = 500;
 
 export interface TraceDependencies {
   readonly client: Client;
   readonly exporter: SpanExporter | undefined;
   readonly resource: Resource;
-}
-
-/** A release as visibility has it. */
-interface Listed {
-  readonly release: ReleaseId;
-  readonly runId: string;
-  /** Milliseconds since 1970; undefined while it goes on. */
-  readonly closedAt: number | undefined;
 }
 
 /** What is to be sent of a release, and what is known when it has been. */
@@ -55,24 +36,13 @@ interface Parcel extends Listed {
   readonly goesOn?: boolean;
 }
 
-/** When something is looked at again. */
-interface Turn {
-  readonly at: number;
-  readonly wait: number;
-  /** How long the history was. */
-  readonly events: number;
-}
-
 export class TraceDelivery {
-  /** Releases that go on: what visibility has said so far. */
-  private readonly running = new Map<ReleaseId, string>();
-  private listedAt: number | undefined;
-  private wholeLookAt = 0;
-  private newestClosed = 0;
-  private readonly turns = new Map<string, Turn>();
+  private readonly feed: ReleaseFeed;
   private lastRound = 0;
 
-  constructor(private readonly dependencies: TraceDependencies) {}
+  constructor(private readonly dependencies: TraceDependencies) {
+    this.feed = new ReleaseFeed(dependencies.client);
+  }
 
   /** Waits until there is something to send, and sends it. Throws TL_COLLECTOR_UNREACHABLE where nothing could be sent. */
   async deliver(
@@ -93,22 +63,21 @@ export class TraceDelivery {
     const enough = Date.now() + ENOUGH_MS;
     while (Date.now() < enough) {
       report('waiting for something of a release to end');
-      const whole = Date.now() - this.wholeLookAt >= WHOLE_LOOK_MS;
-      if (whole) this.wholeLookAt = Date.now();
-      const closed = await this.closedSince(state, whole);
+      const { whole, closed, due } = await this.feed.look(
+        state.closedUntil,
+        ({ runId }) => state.closed[runId] !== undefined,
+      );
       if (whole) remember({ undelivered: closed.length } satisfies DeliveryMemory);
-      const due = closed.filter(({ runId }) => this.isDue(runId));
-      const open = await this.dueOfRunning(whole);
-      if (due.length + open.length > 0) {
+      if (due.length > 0) {
         const early = this.lastRound + ROUND_MS - Date.now();
         if (early > 0) {
           await sleep(early, undefined, { signal });
           this.lastRound = 0; // what has ended meanwhile comes along
-          if (whole) this.wholeLookAt = 0;
+          if (whole) this.feed.lookAtAll();
           continue;
         }
-        report(`sending traces of ${due.length + open.length} releases`);
-        const parcels = await this.pack([...due, ...open].slice(0, MOST_RELEASES), state);
+        report(`sending traces of ${due.length} releases`);
+        const parcels = await this.pack(due.slice(0, MOST_RELEASES), state);
         this.lastRound = Date.now();
         const sent = await this.send(parcels, exporter);
         if (sent.length > 0) return this.after(state, whole ? closed : undefined, sent);
@@ -116,77 +85,6 @@ export class TraceDelivery {
       await sleep(LOOK_MS, undefined, { signal });
     }
     return state;
-  }
-
-  /** Runs that have closed and have not been seen to. */
-  private async closedSince({ closedUntil, closed }: DeliveryState, whole: boolean): Promise<Listed[]> {
-    const since = whole
-      ? closedUntil
-      : isoOf(Math.max(Date.parse(closedUntil), this.newestClosed - OFTEN_LATE_MS));
-    const found: Listed[] = [];
-    for await (const one of this.list(`CloseTime >= '${since}'`)) {
-      this.newestClosed = Math.max(this.newestClosed, one.closedAt ?? 0);
-      if (this.running.get(one.release) === one.runId) this.running.delete(one.release);
-      if (closed[one.runId] === undefined) found.push(one);
-    }
-    return found;
-  }
-
-  /** Releases that go on, whose turn it is, and whose history has grown. */
-  private async dueOfRunning(whole: boolean): Promise<Listed[]> {
-    const now = Date.now();
-    if (whole) await this.listRunning(now);
-    const due: Listed[] = [];
-    for (const [release, runId] of this.running) {
-      const turn = this.turns.get(release);
-      if (!turn || turn.at > now) continue;
-      const events = await this.lengthOf(release, runId);
-      const wait = events === turn.events ? Math.min(turn.wait * 1.5, LAST_LOOK_MS) : FIRST_LOOK_MS;
-      this.turns.set(release, { at: now + wait, wait, events });
-      if (events > turn.events) due.push({ release, runId, closedAt: undefined });
-    }
-    return due;
-  }
-
-  private async listRunning(now: number): Promise<void> {
-    const since = this.listedAt === undefined ? '' : ` AND StartTime >= '${isoOf(this.listedAt - LATE_MS)}'`;
-    for await (const { release, runId } of this.list(`ExecutionStatus = 'Running'${since}`)) {
-      if (this.running.get(release) === runId) continue;
-      this.running.set(release, runId);
-      this.turns.set(release, { at: now + FIRST_LOOK_MS, wait: FIRST_LOOK_MS, events: 0 });
-    }
-    this.listedAt = now;
-  }
-
-  private async lengthOf(release: ReleaseId, runId: string): Promise<number> {
-    try {
-      return (await this.dependencies.client.workflow.getHandle(release, runId).describe()).historyLength;
-    } catch (error) {
-      if (!(error instanceof WorkflowNotFoundError)) throw error;
-      this.running.delete(release);
-      return 0;
-    }
-  }
-
-  private async *list(condition: string): AsyncIterable<Listed> {
-    const { client } = this.dependencies;
-    let nextPageToken = new Uint8Array();
-    do {
-      const page = await client.workflowService.listWorkflowExecutions({
-        namespace: client.options.namespace,
-        query: `WorkflowType = '${RELEASE_WORKFLOW}' AND ${condition}`,
-        pageSize: PAGE,
-        nextPageToken,
-      });
-      for (const { execution, closeTime } of page.executions ?? []) {
-        yield {
-          release: (execution?.workflowId ?? '') as ReleaseId,
-          runId: execution?.runId ?? '',
-          closedAt: closeTime ? Number(closeTime.seconds) * 1000 + (closeTime.nanos ?? 0) / 1e6 : undefined,
-        };
-      }
-      nextPageToken = new Uint8Array(page.nextPageToken ?? []);
-    } while (nextPageToken.length > 0);
   }
 
   /** What there is to send. A release that Temporal no longer has will not come back, and has nothing. */
@@ -210,6 +108,7 @@ export class TraceDelivery {
       const spans = projectTrace(runs).spans.filter(({ spanId }) => !known.has(spanId));
       const position = { runId: newest.runId, events: newest.events.length };
       if (spans.length > 0 || one.closedAt !== undefined) parcels.push({ ...one, spans, position });
+      else this.feed.done(one);
     }
     return parcels;
   }
@@ -231,23 +130,14 @@ export class TraceDelivery {
         if (taken) sent.push(parcel);
         else if (sent.length === 0)
           break; // it takes nothing at all
-        else this.later(parcel.runId);
+        else this.feed.later(parcel.runId);
       }
       if (sent.length > 0) return sent;
-      for (const { runId } of parcels) this.later(runId);
+      for (const { runId } of parcels) this.feed.later(runId);
       throw new ThroughlineError('TL_COLLECTOR_UNREACHABLE', 'The collector does not take traces', {
         found: messageOf(cause),
       });
     }
-  }
-
-  private isDue(key: string): boolean {
-    return (this.turns.get(key)?.at ?? 0) <= Date.now();
-  }
-
-  private later(key: string): void {
-    const wait = Math.min((this.turns.get(key)?.wait ?? LOOK_MS) * 2, LAST_LOOK_MS);
-    this.turns.set(key, { at: Date.now() + wait, wait, events: 0 });
   }
 
   /** `listed` is everything that was left to be sent; without it nothing is known of what is older. */
@@ -258,8 +148,9 @@ export class TraceDelivery {
   ): DeliveryState {
     const open = { ...state.open };
     const closed: Record<string, string> = { ...state.closed };
-    for (const { release, runId, closedAt, position, goesOn } of sent) {
-      this.turns.delete(runId);
+    for (const parcel of sent) {
+      const { release, runId, closedAt, position, goesOn } = parcel;
+      this.feed.done(parcel);
       if (closedAt === undefined) {
         if (position) open[release] = position;
         continue;
@@ -267,7 +158,6 @@ export class TraceDelivery {
       closed[runId] = isoOf(closedAt);
       if (goesOn) continue;
       delete open[release];
-      if (!this.running.has(release)) this.turns.delete(release);
     }
     if (!listed) return { ...state, closed, open };
     // Up to the first that is still to be sent; without one up to now, as late as visibility may be.
