@@ -1,7 +1,7 @@
 // Compiles the sources and bundles the workflows. The bundle is made here, not at a worker's start: every worker of a
 // version runs the same one, and starts in a fraction of the time.
 import { execFileSync } from 'node:child_process';
-import { rmSync, writeFileSync } from 'node:fs';
+import { cpSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { bundleWorkflowCode } from '@temporalio/worker';
 
@@ -12,6 +12,7 @@ for (const project of [root, `${root}/cluster`]) {
     stdio: 'inherit',
   });
 }
+cpSync(`${root}/src/lineage/migrations`, `${root}/dist/lineage/migrations`, { recursive: true });
 const quiet = () => {};
 const { code } = await bundleWorkflowCode({
   workflowsPath: `${root}/dist/workflows/index.js`,

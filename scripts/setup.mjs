@@ -3,7 +3,16 @@
 // user's; a system package is installed only where there is no other way, and is announced first.
 import { execFile, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -268,6 +277,74 @@ async function goBaseImage(storage, install) {
     rmSync(tree, { recursive: true, force: true });
   }
   return image;
+}
+
+/**
+ * A PostgreSQL server for the tests of the lineage store: the machine's own, or Debian's packages, unpacked into the cache.
+ * Installing them would start a server. Gives the directory of its programs, and libraries of its own.
+ */
+export async function postgres() {
+  const programsIn = (base) => {
+    const versions = existsSync(join(base, 'usr/lib/postgresql'))
+      ? readdirSync(join(base, 'usr/lib/postgresql')).sort((a, b) => Number(b) - Number(a))
+      : [];
+    return versions
+      .map((version) => join(base, 'usr/lib/postgresql', version, 'bin'))
+      .find((bin) => existsSync(join(bin, 'initdb')) && existsSync(join(bin, 'postgres')));
+  };
+  const onPath = (process.env.PATH ?? '').split(':').find((bin) => existsSync(join(bin, 'initdb')));
+  const installed = onPath ?? programsIn('/');
+  if (installed) return { THROUGHLINE_TEST_POSTGRES: installed };
+  const target = join(cache, 'postgresql');
+  if (!programsIn(target)) {
+    if (!(await answers('apt-get', '--version'))) {
+      throw new SetupError(
+        'PostgreSQL’s server is needed for the tests of the lineage store.\n  Install it (initdb and postgres on PATH), then run this again.',
+      );
+    }
+    const staging = `${target}.${process.pid}`;
+    mkdirSync(join(staging, 'debs'), { recursive: true });
+    const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', LC_ALL: 'C' };
+    const words = ['install', '--simulate', '--no-install-recommends', 'postgresql'];
+    const simulate = async () => (await execute('apt-get', words, { env })).stdout;
+    const update = () => step('updating the package lists', 'apt-get', ['update', '-qq'], { env });
+    let plan = await simulate().catch(async () => {
+      await update(); // a new machine has none yet
+      return simulate();
+    });
+    const named = () =>
+      [...plan.matchAll(/^Inst (\S+) (?:\[[^\]]*\] )?\((\S+)/gm)].map(
+        ([, name, version]) => `${name}=${version}`,
+      );
+    const download = () =>
+      step(
+        'downloading PostgreSQL (unpacked into the cache, not installed)',
+        'apt-get',
+        ['download', '-o', 'APT::Sandbox::User=root', ...named()],
+        { cwd: join(staging, 'debs'), env },
+      );
+    try {
+      await download().catch(async () => {
+        await update(); // the lists may be older than the archive
+        plan = await simulate();
+        return download();
+      });
+      for (const file of readdirSync(join(staging, 'debs')))
+        await execute('dpkg-deb', ['--extract', join(staging, 'debs', file), staging]);
+      rmSync(join(staging, 'debs'), { recursive: true });
+      rmSync(target, { recursive: true, force: true });
+      renameSync(staging, target);
+    } finally {
+      rmSync(staging, { recursive: true, force: true });
+    }
+  }
+  const programs = programsIn(target);
+  if (!programs)
+    throw new SetupError(`Debian’s packages were unpacked into ${target}, and have no PostgreSQL server.`);
+  const libraries = readdirSync(join(target, 'usr/lib'))
+    .filter((name) => name.endsWith('-linux-gnu'))
+    .map((name) => join(target, 'usr/lib', name));
+  return { THROUGHLINE_TEST_POSTGRES: programs, THROUGHLINE_TEST_POSTGRES_LIBRARIES: libraries.join(':') };
 }
 
 /** The Temporal server, for what runs where it could not be fetched: the cluster's network reaches nothing outside. */

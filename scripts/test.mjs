@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { goToolchain, main, root, say, setUp } from './setup.mjs';
+import { goToolchain, main, postgres, root, say, setUp } from './setup.mjs';
 
 const total = { passed: 0, failed: 0 };
 
@@ -49,6 +49,7 @@ await main(async () => {
   say('▸ setting up');
   const env = await setUp({ install: !only.includes('--no-install') });
   await goToolchain();
+  Object.assign(env, await postgres());
   env.PYTHONDONTWRITEBYTECODE = '1';
   const wanted = only.filter((word) => !word.startsWith('--'));
   const scratch = mkdtempSync(join(tmpdir(), 'throughline-tests-'));

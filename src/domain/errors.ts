@@ -110,6 +110,11 @@ export const ERROR_KINDS = {
     'The Kubernetes API did not answer.',
     'Nothing to do where it comes back: it is waited for. Check the address in the kubeconfig otherwise.',
   ),
+  TL_LINEAGE_UNKNOWN: kind(
+    404,
+    'No release that is known has to do with this id.',
+    'Give it whole, as it stood where you found it: an id of a trace, a span, a commit, an image, a model, a dataset, a pod, a Job, a release or an execution.',
+  ),
   TL_MANIFEST_AMBIGUOUS: kind(
     422,
     'More than one workload of the GitOps manifest has the named container.',
@@ -257,6 +262,11 @@ export const ERROR_KINDS = {
     'Write one JSON object of at most 4096 bytes: {"model":{"id","uri","digest"},"metrics":{…}}.',
   ),
   TL_ROUTE_NOT_FOUND: kind(404, 'The API has no such route.', '/openapi.json describes the API.'),
+  TL_STORE_UNREACHABLE: kind(
+    503,
+    'The lineage store did not answer.',
+    'Look at the database and at THROUGHLINE_DATABASE_URL. Releases go on without it; what they did is written when it is back.',
+  ),
   TL_SYNC_BLOCKED: kind(
     422,
     'Argo CD did not sync the commit, because it may not.',

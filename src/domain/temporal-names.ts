@@ -17,3 +17,10 @@ export const STATUS_QUERY = 'status';
 /** Delivers the traces of all releases of a namespace; there is one. */
 export const DELIVERY_WORKFLOW = 'deliverTraces';
 export const DELIVERY_ID = 'throughline-traces';
+
+/** Writes the lineage of all releases of a namespace; there is one. */
+export const LINEAGE_WORKFLOW = 'recordLineage';
+export const LINEAGE_ID = 'throughline-lineage';
+
+/** Where that is done: only processes that reach the store poll it. */
+export const lineageQueueOf = (taskQueue: string) => `${taskQueue}-lineage`;

@@ -1,0 +1,108 @@
+// What the store says of an id: the same for the command line and for the gateway. Names are those of the contract.
+import type { NonFinite } from '../domain/release.js';
+import type { Kind } from './identify.js';
+
+/** Something that has the id that was asked for. */
+export interface Match {
+  readonly kind: Kind | 'prediction';
+  readonly id: string;
+}
+
+/** When an environment ran what the release had made. ISO 8601, UTC; `to` is null while it does. */
+export interface DeploymentWindow {
+  readonly environment: string;
+  readonly commit: string;
+  /** Null where it is not known to have been rolled out. */
+  readonly from: string | null;
+  readonly to: string | null;
+  /** Somebody brought it back by hand. */
+  readonly rollback?: true;
+}
+
+export interface PodAnswer {
+  readonly namespace: string;
+  readonly name: string;
+  /** Null for a training pod. */
+  readonly environment: string | null;
+  readonly startedAt: string | null;
+  readonly endedAt: string | null;
+  /** How it ended, in a person's words. */
+  readonly ending: string | null;
+}
+
+/** The chain of one release. Null is what it did not come to. */
+export interface ReleaseAnswer {
+  readonly release: string;
+  readonly status: string;
+  readonly model: string | null;
+  readonly repository: string;
+  readonly ref: string;
+  readonly commit: string | null;
+  /** `name@version`. */
+  readonly dataset: string | null;
+  readonly datasetDigest: string | null;
+  readonly parameters: Readonly<Record<string, string>>;
+  readonly metrics: Readonly<Record<string, number | NonFinite>> | null;
+  readonly training: {
+    readonly job: string;
+    readonly image: string | null;
+    readonly startedAt: string | null;
+    readonly endedAt: string | null;
+  } | null;
+  readonly pods: readonly PodAnswer[];
+  readonly modelId: string | null;
+  readonly modelDigest: string | null;
+  readonly image: string | null;
+  readonly imageDigest: string | null;
+  readonly gitopsCommits: readonly string[];
+  readonly deployments: readonly DeploymentWindow[];
+  readonly traceId: string;
+  readonly traceparent: string;
+  readonly execution: string | null;
+  readonly requestedAt: string;
+  readonly endedAt: string | null;
+}
+
+export interface LineageAnswer {
+  readonly query: string;
+  readonly matches: readonly Match[];
+  /** Newest first. */
+  readonly releases: readonly ReleaseAnswer[];
+  /** There are more than are given here. */
+  readonly more: boolean;
+}
+
+/** Which of an environment's images descend from something, and when it ran them. */
+export interface ImpactedDeployment extends DeploymentWindow {
+  readonly release: string;
+  readonly model: string;
+  readonly imageDigest: string | null;
+}
+
+export interface ImpactAnswer {
+  readonly query: string;
+  readonly matches: readonly Match[];
+  /** How many releases descend from it, those that made nothing too. */
+  readonly releases: number;
+  readonly models: readonly {
+    readonly release: string;
+    readonly model: string | null;
+    readonly modelId: string | null;
+    readonly modelDigest: string;
+  }[];
+  readonly images: readonly {
+    readonly release: string;
+    readonly image: string;
+    readonly imageDigest: string;
+  }[];
+  /** Newest first. */
+  readonly deployments: readonly ImpactedDeployment[];
+  /** Those of them that run now. */
+  readonly serving: readonly ImpactedDeployment[];
+}
+
+export interface ServedAnswer {
+  readonly environment: string;
+  readonly at: string;
+  readonly releases: readonly ReleaseAnswer[];
+}

@@ -1,0 +1,13 @@
+// Lineage: what releases consumed and made, found by any of its ids (I8).
+export type {
+  DeploymentWindow,
+  ImpactAnswer,
+  LineageAnswer,
+  Match,
+  ReleaseAnswer,
+  ServedAnswer,
+} from './answer.js';
+export { GatewayReader, type LineageReader, StoreReader } from './reader.js';
+export { type LineageRecord, lineageOf } from './record.js';
+export { embeddedStore, LineageStore, StoreHandle } from './store.js';
+export { chainText, impactText, lineageDot, lineageMermaid, lineageText, servedText } from './text.js';

@@ -1,0 +1,150 @@
+// Who answers questions about lineage: the store, for whoever reaches it, or a gateway that does.
+import { ThroughlineError } from '../domain/errors.js';
+import type { LinkedTraces } from '../telemetry/backends.js';
+import type { ImpactAnswer, LineageAnswer, ReleaseAnswer, ServedAnswer } from './answer.js';
+import { environments, find, impact, servedAt } from './find.js';
+import { candidatesOf, normalizeQuery } from './identify.js';
+import type { StoreHandle } from './store.js';
+
+export interface LineageReader {
+  /** Throws TL_LINEAGE_UNKNOWN. */
+  find(id: string): Promise<LineageAnswer>;
+  /** Throws TL_LINEAGE_UNKNOWN. */
+  impact(id: string): Promise<ImpactAnswer>;
+  /** Throws TL_LINEAGE_UNKNOWN where there is no such environment. */
+  servedAt(environment: string, at: Date): Promise<ServedAnswer>;
+  close(): Promise<void>;
+}
+
+export class StoreReader implements LineageReader {
+  constructor(
+    private readonly store: StoreHandle,
+    /** Where the traces of predictions are asked for: they lead to a release by their links. */
+    private readonly traces: LinkedTraces | undefined,
+  ) {}
+
+  async find(id: string): Promise<LineageAnswer> {
+    const { database } = await this.store.open();
+    const answer = await find(database, id);
+    if (answer.matches.length > 0) return answer;
+    return (await this.prediction(id)) ?? unknown(id);
+  }
+
+  async impact(id: string): Promise<ImpactAnswer> {
+    const { database } = await this.store.open();
+    const answer = await impact(database, id);
+    return answer.matches.length > 0 ? answer : unknown(id);
+  }
+
+  async servedAt(environment: string, at: Date): Promise<ServedAnswer> {
+    const { database } = await this.store.open();
+    const releases = await servedAt(database, environment, at);
+    if (releases.length === 0) {
+      const known = await environments(database);
+      if (!known.includes(environment)) {
+        throw new ThroughlineError('TL_LINEAGE_UNKNOWN', `No release was deployed to ${environment}`, {
+          expected:
+            known.length > 0 ? `one of: ${known.slice(0, 20).join(', ')}` : 'an environment of a plan',
+          found: environment.slice(0, 100),
+        });
+      }
+    }
+    return { environment, at: at.toISOString(), releases };
+  }
+
+  /** A trace that is no release's own: what it links to may be one. */
+  private async prediction(id: string): Promise<LineageAnswer | undefined> {
+    const query = normalizeQuery(id);
+    const traceId = candidatesOf(query).find(({ kind }) => kind === 'trace');
+    if (!this.traces || !traceId || !('value' in traceId)) return undefined;
+    const { database } = await this.store.open();
+    const chains = new Map<string, ReleaseAnswer>();
+    for (const linked of await this.traces.linkedFrom(traceId.value)) {
+      const { releases } = await find(database, `trace:${linked}`);
+      for (const release of releases) chains.set(release.release, release);
+    }
+    if (chains.size === 0) return undefined;
+    return {
+      query,
+      matches: [{ kind: 'prediction', id: traceId.value }],
+      releases: [...chains.values()],
+      more: false,
+    };
+  }
+
+  close(): Promise<void> {
+    return this.store.close();
+  }
+}
+
+/** What each form of an id is, in a person's words. */
+const NAMES: Readonly<Record<string, string>> = {
+  trace: 'a trace',
+  span: 'a span',
+  run: 'a workflow run',
+  execution: 'an execution of Spinnaker',
+  commit: 'a source commit',
+  'gitops-commit': 'a GitOps commit',
+  dataset: 'a dataset',
+  model: 'a model',
+  image: 'an image',
+  'trainer-image': 'a trainer’s image',
+  job: 'a training Job',
+  pod: 'a pod',
+  release: 'a release',
+};
+
+function unknown(id: string): never {
+  const query = normalizeQuery(id);
+  const kinds = [...new Set(candidatesOf(query).map(({ kind }) => NAMES[kind] ?? kind))];
+  throw new ThroughlineError(
+    'TL_LINEAGE_UNKNOWN',
+    `No release has to do with ${JSON.stringify(query.slice(0, 200))}`,
+    {
+      expected: `the id of ${kinds.join(', ')}, whole; or commit:ID, dataset:NAME@VERSION, model:ID and the like, where it could be several`,
+    },
+  );
+}
+
+/** The same answers, from a gateway. */
+export class GatewayReader implements LineageReader {
+  constructor(private readonly url: string) {}
+
+  find(id: string): Promise<LineageAnswer> {
+    return this.get(`/v1/lineage/${encodeURIComponent(id)}`);
+  }
+
+  impact(id: string): Promise<ImpactAnswer> {
+    return this.get(`/v1/impact/${encodeURIComponent(id)}`);
+  }
+
+  servedAt(environment: string, at: Date): Promise<ServedAnswer> {
+    const query = new URLSearchParams({ environment, at: at.toISOString() });
+    return this.get(`/v1/lineage?${query}`);
+  }
+
+  async close(): Promise<void> {}
+
+  private async get<T>(path: string): Promise<T> {
+    let response: Response;
+    try {
+      response = await fetch(`${this.url.replace(/\/+$/, '')}${path}`, {
+        signal: AbortSignal.timeout(30_000),
+      });
+    } catch (cause) {
+      throw new ThroughlineError('TL_STORE_UNREACHABLE', `The gateway does not answer at ${this.url}`, {
+        cause,
+      });
+    }
+    const body = (await response.json().catch(() => undefined)) as
+      | (T & { error?: Parameters<typeof ThroughlineError.from>[0] })
+      | undefined;
+    if (body?.error) throw ThroughlineError.from(body.error);
+    if (!response.ok || !body) {
+      throw new ThroughlineError('TL_STORE_UNREACHABLE', `${this.url} is no gateway of Throughline`, {
+        found: `status ${response.status}`,
+      });
+    }
+    return body;
+  }
+}

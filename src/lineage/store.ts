@@ -1,0 +1,286 @@
+// The store itself: rows in, rows out. Over PostgreSQL, or embedded over a directory that one process has to itself.
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { PGlite } from '@electric-sql/pglite';
+import { and, eq, getTableColumns, gt, inArray, notInArray, type SQL, sql } from 'drizzle-orm';
+import { drizzle as drizzlePg } from 'drizzle-orm/node-postgres';
+import { migrate as migratePg } from 'drizzle-orm/node-postgres/migrator';
+import type { PgColumn, PgDatabase, PgQueryResultHKT, PgTable } from 'drizzle-orm/pg-core';
+import { drizzle as drizzlePglite } from 'drizzle-orm/pglite';
+import { migrate as migratePglite } from 'drizzle-orm/pglite/migrator';
+import { Client, Pool } from 'pg';
+import { messageOf, ThroughlineError } from '../domain/errors.js';
+import type { LineageRecord } from './record.js';
+import * as schema from './schema.js';
+
+const { deployments, pods, positions, releases, targets } = schema;
+
+export type Database = PgDatabase<PgQueryResultHKT, typeof schema>;
+
+/** Beside this file, in the sources and where it is built. */
+const MIGRATIONS = fileURLToPath(new URL('migrations', import.meta.url));
+/** Any number, the same for all: who migrates. */
+const MIGRATION_LOCK = 7_401_886_532;
+/** Rows a statement: PostgreSQL takes 65535 parameters. */
+const CHUNK = 500;
+
+/** Where `throughline dev` has its own, below its data directory. */
+export const embeddedStore = (data: string) => join(data, 'lineage');
+
+export interface StoreLocation {
+  /** `postgres://…`; the password may come by PGPASSWORD or a service file instead. */
+  readonly url?: string | undefined;
+  /** Where the embedded store lies. One process at a time. */
+  readonly directory?: string | undefined;
+}
+
+/** A position in a Temporal namespace's histories. */
+export interface Position {
+  readonly source: string;
+  readonly closedUntil: Date;
+}
+
+export class LineageStore {
+  private constructor(
+    readonly database: Database,
+    private readonly end: () => Promise<void>,
+  ) {}
+
+  /** Opens the store and brings its tables up to date, whoever else does at the same time. */
+  static async open({ url, directory }: StoreLocation): Promise<LineageStore> {
+    try {
+      return url ? await LineageStore.postgres(url) : await LineageStore.embedded(directory);
+    } catch (cause) {
+      throw away(cause);
+    }
+  }
+
+  private static async postgres(url: string): Promise<LineageStore> {
+    const client = new Client({ connectionString: url, connectionTimeoutMillis: 5_000 });
+    client.on('error', () => undefined); // said by the query that runs into it
+    await client.connect();
+    try {
+      await client.query('select pg_advisory_lock($1)', [MIGRATION_LOCK]);
+      await migratePg(drizzlePg(client), { migrationsFolder: MIGRATIONS });
+    } finally {
+      await client.end(); // and with it the lock
+    }
+    const pool = new Pool({ connectionString: url, max: 4, connectionTimeoutMillis: 5_000 });
+    pool.on('error', () => undefined);
+    return new LineageStore(drizzlePg(pool, { schema }), () => pool.end());
+  }
+
+  private static async embedded(directory: string | undefined): Promise<LineageStore> {
+    if (directory) await mkdir(directory, { recursive: true, mode: 0o700 });
+    const client = await PGlite.create({ ...(directory ? { dataDir: directory } : {}) });
+    const database = drizzlePglite(client, { schema });
+    await migratePglite(database, { migrationsFolder: MIGRATIONS });
+    return new LineageStore(database, () => client.close());
+  }
+
+  close(): Promise<void> {
+    return this.end();
+  }
+
+  /**
+   * Takes what is known of releases by now, in one transaction: all of it or nothing. Idempotent; an older state of a
+   * release never replaces a newer one.
+   */
+  async put(records: readonly LineageRecord[], position?: Position): Promise<void> {
+    if (records.length === 0 && !position) return;
+    await reach(() =>
+      this.database.transaction(async (tx) => {
+        for (const some of chunks(records, CHUNK)) await putReleases(tx, some);
+        if (position) {
+          const { source, closedUntil } = position;
+          await tx
+            .insert(positions)
+            .values({ source, closedUntil })
+            .onConflictDoUpdate({
+              target: positions.source,
+              set: { closedUntil },
+              setWhere: gt(sql`excluded.closed_until`, positions.closedUntil),
+            });
+        }
+      }),
+    );
+  }
+
+  /** Every release of the source that closed before this time is here. */
+  async position(source: string): Promise<Date | undefined> {
+    const [found] = await reach(() =>
+      this.database.select().from(positions).where(eq(positions.source, source)),
+    );
+    return found?.closedUntil;
+  }
+
+  /** Of some releases, those that are here with their end. */
+  async ended(ids: readonly string[]): Promise<ReadonlyMap<string, readonly string[]>> {
+    const found = new Map<string, readonly string[]>();
+    for (const some of chunks(ids, 10_000)) {
+      const rows = await reach(() =>
+        this.database
+          .select({ id: releases.id, ids: releases.ids })
+          .from(releases)
+          .where(and(inArray(releases.id, [...some]), sql`${releases.endedAt} is not null`)),
+      );
+      for (const row of rows) found.set(row.id, row.ids);
+    }
+    return found;
+  }
+
+  /** Forgets everything. The tables stay. */
+  async clear(): Promise<void> {
+    await reach(() =>
+      this.database.execute(sql`truncate ${deployments}, ${pods}, ${targets}, ${releases}, ${positions}`),
+    );
+  }
+}
+
+/** Opens the store when it is first needed, and again where that failed: a process may start before its database. */
+export class StoreHandle {
+  private opened: Promise<LineageStore> | undefined;
+
+  constructor(private readonly location: StoreLocation) {}
+
+  /** Throws TL_STORE_UNREACHABLE. */
+  open(): Promise<LineageStore> {
+    this.opened ??= LineageStore.open(this.location).catch((error) => {
+      this.opened = undefined;
+      throw error;
+    });
+    return this.opened;
+  }
+
+  async close(): Promise<void> {
+    const opened = await this.opened?.catch(() => undefined);
+    this.opened = undefined;
+    await opened?.close();
+  }
+}
+
+type Transaction = Parameters<Parameters<Database['transaction']>[0]>[0];
+
+async function putReleases(tx: Transaction, records: readonly LineageRecord[]): Promise<void> {
+  const taken = await tx
+    .insert(releases)
+    .values(records.map(({ release }) => release))
+    .onConflictDoUpdate({
+      target: releases.id,
+      set: excluded(releases, ['id']),
+      setWhere: sql`(excluded.run_started_at, excluded.events) >= (${releases.runStartedAt}, ${releases.events})`,
+    })
+    .returning({ id: releases.id });
+  const ids = new Set(taken.map(({ id }) => id));
+  const newer = records.filter(({ release }) => ids.has(release.id));
+  if (newer.length === 0) return;
+  const own = inArray(pods.release, [...ids]);
+  const podRows = newer.flatMap((record) => record.pods);
+  const deploymentRows = newer.flatMap((record) => record.deployments);
+  // A reset may have taken back what was there.
+  await tx.delete(pods).where(
+    without(
+      own,
+      pods.name,
+      podRows.map(({ name }) => name),
+    ),
+  );
+  await tx.delete(deployments).where(
+    without(
+      and(inArray(deployments.release, [...ids]), eq(deployments.cause, 'release')),
+      deployments.commit,
+      deploymentRows.map(({ commit }) => commit),
+    ),
+  );
+  for (const some of chunks(podRows, CHUNK)) {
+    await tx
+      .insert(pods)
+      .values([...some])
+      .onConflictDoUpdate({
+        target: [pods.release, pods.namespace, pods.name],
+        set: excluded(pods, ['release', 'namespace', 'name']),
+      });
+  }
+  await putDeployments(tx, deploymentRows);
+}
+
+export async function putDeployments(tx: Transaction, rows: readonly schema.DeploymentRow[]): Promise<void> {
+  for (const some of chunks(rows, CHUNK)) {
+    const of = some.map(({ environment, model, repository, manifest, branch }) => ({
+      environment,
+      model,
+      repository,
+      manifest,
+      branch,
+    }));
+    await tx
+      .insert(targets)
+      .values([...new Map(of.map((target) => [JSON.stringify(target), target])).values()])
+      .onConflictDoNothing();
+    await tx
+      .insert(deployments)
+      .values([...some])
+      .onConflictDoUpdate({
+        target: [
+          deployments.commit,
+          deployments.environment,
+          deployments.model,
+          deployments.repository,
+          deployments.manifest,
+        ],
+        set: excluded(deployments, ['commit', 'environment', 'model', 'repository', 'manifest']),
+      });
+  }
+}
+
+function without(condition: SQL | undefined, column: PgColumn, values: readonly string[]): SQL | undefined {
+  return values.length > 0 ? and(condition, notInArray(column, [...values])) : condition;
+}
+
+/** Every column as the refused row has it (PostgreSQL, INSERT … ON CONFLICT DO UPDATE). */
+function excluded(table: PgTable, key: readonly string[]): Record<string, SQL> {
+  return Object.fromEntries(
+    Object.entries(getTableColumns(table))
+      .filter(([name]) => !key.includes(name))
+      .map(([name, column]) => [name, sql.raw(`excluded."${column.name}"`)]),
+  );
+}
+
+function* chunks<T>(all: readonly T[], size: number): Generator<readonly T[]> {
+  for (let from = 0; from < all.length; from += size) yield all.slice(from, from + size);
+}
+
+/** Runs a query; a database that is away has a problem of its own. */
+export async function reach<T>(query: () => PromiseLike<T>): Promise<T> {
+  try {
+    return await query();
+  } catch (cause) {
+    throw away(cause);
+  }
+}
+
+/** PostgreSQL's classes of errors: connection, insufficient resources, operator intervention, system. */
+const AWAY = /^(?:08|53|57|58)/;
+const NETWORK = /^E(?:CONN|HOST|NET|PIPE|TIMEDOUT|AI_AGAIN)|ENOTFOUND|^ECONNREFUSED$/;
+
+function away(cause: unknown): unknown {
+  if (cause instanceof ThroughlineError) return cause;
+  const root = rootOf(cause);
+  const code = String((root as { code?: unknown }).code ?? '');
+  const said = messageOf(root);
+  const gone = AWAY.test(code) || NETWORK.test(code) || /terminat|timeout|connection/i.test(said);
+  return gone
+    ? new ThroughlineError('TL_STORE_UNREACHABLE', 'The lineage store does not answer', {
+        found: said,
+        cause,
+      })
+    : cause;
+}
+
+/** Drizzle says "Failed query", and why in its cause. */
+function rootOf(error: unknown): unknown {
+  let root = error;
+  while (root instanceof Error && root.cause instanceof Error) root = root.cause;
+  return root instanceof AggregateError ? (root.errors[0] ?? root) : root;
+}
