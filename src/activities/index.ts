@@ -132,4 +132,13 @@ export interface Activities {
   readTrainingLog(job: string, from: string | undefined, bytes: number): Promise<LogPage>;
 }
 
+/** What a process can do that reaches the lineage store. */
+export interface LineageActivities {
+  /**
+   * Writes what releases have done into the store, as it happens, for a while. Idempotent: what it writes is a function of
+   * their histories, and the store says how far it has come.
+   */
+  recordReleases(): Promise<void>;
+}
+
 export type { ImageBuild, LogPage, SpanRecord, TraceCarrier, TrainingJob };

@@ -19,6 +19,8 @@ export interface WorkerConfig {
   readonly jobBackoffSeconds: number;
   /** How many workflows stay in memory; as the SDK sees fit where there is no number. */
   readonly maxCachedWorkflows: number | undefined;
+  /** Where the lineage is kept: `postgres://…`. */
+  readonly databaseUrl: string | undefined;
   readonly gitIdentity: { readonly name: string; readonly email: string };
   readonly logLevel: string;
   /** HOST:PORT of the Prometheus endpoint. */
@@ -92,6 +94,10 @@ const schema = z.object({
     .string()
     .regex(/^[^<>\n]+ <[^<>\s]+>$/, 'expected: Name <address>')
     .default('Throughline <throughline@localhost>'),
+  THROUGHLINE_DATABASE_URL: z
+    .string()
+    .regex(/^postgres(?:ql)?:\/\//, 'expected postgres://USER@HOST/DATABASE')
+    .optional(),
   THROUGHLINE_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
   THROUGHLINE_METRICS_ADDRESS: z
     .string()
@@ -111,7 +117,7 @@ export function workerConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig
     const name = String(issue?.path[0]);
     throw new ThroughlineError('TL_CONFIG_INVALID', `${name} is not usable`, {
       expected: issue?.message.replace(/^expected /, ''),
-      found: env[name],
+      found: name === 'THROUGHLINE_DATABASE_URL' ? undefined : env[name], // it may hold a password (I9)
     });
   }
   const values = parsed.data;
@@ -130,6 +136,7 @@ export function workerConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig
     heartbeatTimeoutSeconds: values.THROUGHLINE_HEARTBEAT_TIMEOUT,
     jobBackoffSeconds: values.THROUGHLINE_JOB_BACKOFF,
     maxCachedWorkflows: values.THROUGHLINE_MAX_CACHED_WORKFLOWS,
+    databaseUrl: values.THROUGHLINE_DATABASE_URL,
     gitIdentity: { name, email },
     logLevel: values.THROUGHLINE_LOG_LEVEL,
     metricsAddress: values.THROUGHLINE_METRICS_ADDRESS,

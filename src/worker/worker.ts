@@ -2,7 +2,6 @@
 import { createServer, type Server } from 'node:http';
 import { hostname } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { type Client, WorkflowIdConflictPolicy } from '@temporalio/client';
 import {
   DefaultLogger,
   type MetricsExporterConfig,
@@ -10,7 +9,6 @@ import {
   Runtime,
   Worker,
 } from '@temporalio/worker';
-import { messageOf } from '../domain/errors.js';
 import { DELIVERY_ID, DELIVERY_WORKFLOW } from '../domain/temporal-names.js';
 import { watchReleases } from '../releases/metrics.js';
 import { attemptContext } from '../telemetry/interceptors.js';
@@ -21,6 +19,7 @@ import type { TemporalClient } from '../temporal/connect.js';
 import { createActivities } from './activities.js';
 import type { WorkerConfig } from './config.js';
 import type { Runtime as WorkRuntime } from './runtimes.js';
+import { startStanding } from './standing.js';
 import { TraceDelivery } from './trace-delivery.js';
 
 // Made by the build: no compiler runs in production, and every worker of a version has the same bundle.
@@ -70,7 +69,13 @@ export async function startWorker(dependencies: WorkerDependencies): Promise<Run
     resource,
     traces,
   });
-  if (exporter) await startDelivery(client, taskQueue, log);
+  if (exporter)
+    await startStanding(client, log, {
+      id: DELIVERY_ID,
+      type: DELIVERY_WORKFLOW,
+      taskQueue,
+      summary: 'delivers the traces of releases',
+    });
   const worker = await Worker.create({
     connection,
     namespace,
@@ -107,22 +112,6 @@ export async function startWorker(dependencies: WorkerDependencies): Promise<Run
       await stopped;
     },
   };
-}
-
-/** There is one for all workers; it goes on where the last worker left it. */
-async function startDelivery(client: Client, taskQueue: string, log: Logger): Promise<void> {
-  try {
-    await client.workflow.start(DELIVERY_WORKFLOW, {
-      workflowId: DELIVERY_ID,
-      taskQueue,
-      args: [],
-      workflowIdConflictPolicy: WorkflowIdConflictPolicy.USE_EXISTING,
-      staticSummary: 'delivers the traces of releases',
-    });
-  } catch (error) {
-    // Releases go on without it; the next worker that starts begins with what was left.
-    log.warn({ error: messageOf(error) }, 'the delivery of traces was not started');
-  }
 }
 
 /** Lines of the SDK about failures that the activity itself has logged, with its code and without internals. */

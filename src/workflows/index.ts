@@ -1,4 +1,5 @@
 // The workflows of the worker's bundle.
+export { recordLineage } from './lineage.js';
 export { release } from './release.js';
 export { deliverTrace, deliverTraces } from './trace-delivery.js';
 export { trainingLog } from './training-log.js';

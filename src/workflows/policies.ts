@@ -1,6 +1,6 @@
 // How long each activity may take, how its worker's death is noticed, and how it is tried again: with the reason.
 import { ActivityCancellationType, type ActivityOptions, proxyActivities } from '@temporalio/workflow';
-import type { Activities, WorkerSettings } from '../activities/index.js';
+import type { Activities, LineageActivities, WorkerSettings } from '../activities/index.js';
 import { isActivityTrace, type Traced } from '../domain/observation.js';
 import { measureRetries } from './metrics.js';
 
@@ -45,8 +45,8 @@ const POLICIES = {
   sync: { retry: RETRY, cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED },
   // Must succeed in the end, or something keeps running; bounded so that a lost machine does not hold the release.
   cleanUp: { startToCloseTimeout: '5m', scheduleToCloseTimeout: '1h', retry: RETRY },
-  // Waits until there is something to send, and comes back now and then in any case. A collector that is away for a week
-  // delays traces, and nothing else: it runs in a workflow of its own.
+  // Waits until there is something to send or to write, and comes back now and then in any case. A collector or a store
+  // that is away for a week delays that, and nothing else: it runs in a workflow of its own.
   deliver: { startToCloseTimeout: '1h', retry: RETRY },
   // Somebody waits for it at a terminal.
   read: { startToCloseTimeout: '30s', scheduleToCloseTimeout: '1m', retry: RETRY },
@@ -57,8 +57,8 @@ export function activities(
   policy: keyof typeof POLICIES,
   summary: string,
   settings?: WorkerSettings,
-  limits: Pick<ActivityOptions, 'startToCloseTimeout' | 'scheduleToCloseTimeout'> = {},
-): Activities {
+  limits: Pick<ActivityOptions, 'startToCloseTimeout' | 'scheduleToCloseTimeout' | 'taskQueue'> = {},
+): Activities & LineageActivities {
   const options: ActivityOptions = {
     ...POLICIES[policy],
     ...limits,
@@ -69,7 +69,9 @@ export function activities(
 }
 
 /** The activities' results without what is in history for the trace alone. Histories of 0.1.0 have bare results. */
-function results(proxied: Record<string, (...parameters: unknown[]) => Promise<unknown>>): Activities {
+function results(
+  proxied: Record<string, (...parameters: unknown[]) => Promise<unknown>>,
+): Activities & LineageActivities {
   const entries = new Proxy(proxied, {
     get:
       (target, name: string) =>
@@ -80,5 +82,5 @@ function results(proxied: Record<string, (...parameters: unknown[]) => Promise<u
         return (value as Traced<unknown>).result;
       },
   });
-  return entries as unknown as Activities;
+  return entries as unknown as Activities & LineageActivities;
 }

@@ -1,0 +1,64 @@
+// The part of a process that writes the lineage: polls a task queue of its own, because not every worker reaches the store.
+import { hostname } from 'node:os';
+import { type NativeConnection, Worker } from '@temporalio/worker';
+import { LINEAGE_ID, LINEAGE_WORKFLOW, lineageQueueOf } from '../domain/temporal-names.js';
+import type { LineageStore, StoreHandle } from '../lineage/store.js';
+import type { Logger } from '../telemetry/log.js';
+import type { TemporalClient } from '../temporal/connect.js';
+import { inActivity } from './activity-context.js';
+import { LineageRecorder } from './lineage-recorder.js';
+import { startStanding } from './standing.js';
+import type { RunningWorker } from './worker.js';
+
+export interface LineageWorkerDependencies {
+  readonly store: StoreHandle;
+  readonly taskQueue: string;
+  readonly connection: NativeConnection;
+  readonly temporal: TemporalClient;
+  readonly log: Logger;
+}
+
+export async function startLineageWorker(dependencies: LineageWorkerDependencies): Promise<RunningWorker> {
+  const { store, taskQueue, connection, temporal, log } = dependencies;
+  const { client, namespace } = temporal;
+  const identity = `${process.pid}@${hostname()}`;
+  const recorders = new WeakMap<LineageStore, LineageRecorder>();
+  const recorder = async () => {
+    const open = await store.open();
+    const known = recorders.get(open) ?? new LineageRecorder({ client, namespace, store: open });
+    recorders.set(open, known);
+    return known;
+  };
+  const worker = await Worker.create({
+    connection,
+    namespace,
+    identity,
+    taskQueue: lineageQueueOf(taskQueue),
+    activities: {
+      recordReleases: () =>
+        inActivity(identity, log, {}, async (context) => {
+          context.report('opening the lineage store');
+          await (await recorder()).follow(context);
+        }),
+    },
+    shutdownGraceTime: '1s',
+    shutdownForceTime: '10s',
+    maxHeartbeatThrottleInterval: '1s',
+    defaultHeartbeatThrottleInterval: '1s',
+    maxConcurrentActivityTaskExecutions: 1, // there is one
+  });
+  await startStanding(client, log, {
+    id: LINEAGE_ID,
+    type: LINEAGE_WORKFLOW,
+    taskQueue,
+    summary: 'writes the lineage of releases',
+  });
+  const stopped = worker.run();
+  return {
+    stopped,
+    async stop() {
+      if (worker.getState() === 'RUNNING') worker.shutdown();
+      await stopped;
+    },
+  };
+}
