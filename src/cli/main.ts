@@ -2,6 +2,8 @@
 import { Command, CommanderError } from 'commander';
 import { VERSION } from '../version.js';
 import { cancelCommand } from './cancel.js';
+import { impactCommand } from './impact.js';
+import { lineageCommand } from './lineage.js';
 import { listCommand } from './list.js';
 import { logsCommand } from './logs.js';
 import { EXIT, printError } from './output.js';
@@ -25,6 +27,8 @@ for (const add of [
   cancelCommand,
   logsCommand,
   traceCommand,
+  lineageCommand,
+  impactCommand,
   validateCommand,
   gatewayCommand,
   workerCommand,

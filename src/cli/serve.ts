@@ -7,13 +7,16 @@ import { startCollector } from '../dev/collector.js';
 import { startDev } from '../dev/dev.js';
 import { ThroughlineError } from '../domain/errors.js';
 import { createGateway } from '../gateway/server.js';
+import { StoreHandle, StoreReader } from '../lineage/index.js';
 import { watchReleases } from '../releases/metrics.js';
 import { ReleaseService } from '../releases/service.js';
+import { configuredTraces } from '../telemetry/backends.js';
 import { createLogger, type Logger } from '../telemetry/log.js';
 import { isExportConfigured, startTelemetry, type Telemetry } from '../telemetry/sdk.js';
 import { temporalClient, workerConnection } from '../temporal/connect.js';
 import { registerSearchAttributes } from '../temporal/register.js';
 import { type WorkerConfig, workerConfig } from '../worker/config.js';
+import { startLineageWorker } from '../worker/lineage-worker.js';
 import { runtimeOf } from '../worker/runtimes.js';
 import { installRuntime, startWorker } from '../worker/worker.js';
 import { type ClientOptions, temporalTarget, withClient } from './options.js';
@@ -38,9 +41,13 @@ export function gatewayCommand(program: Command): void {
         const taskQueue = options.taskQueue ?? config.taskQueue;
         const releases = new ReleaseService({ client, connection, address, taskQueue });
         const meter = config.metricsAddress ? Runtime.instance().metricMeter : undefined;
+        const lineage = config.databaseUrl
+          ? new StoreReader(new StoreHandle({ url: config.databaseUrl }), configuredTraces())
+          : undefined;
         const gateway = createGateway({
           releases,
           log,
+          lineage,
           publicUrl: options.publicUrl?.replace(/\/+$/, ''),
           meter,
         });
@@ -53,6 +60,7 @@ export function gatewayCommand(program: Command): void {
           stop: async () => {
             uncount?.();
             await gateway.close();
+            await lineage?.close();
             await connection.close();
           },
         };
@@ -78,11 +86,16 @@ export function workerCommand(program: Command): void {
           telemetry,
           log,
         });
-        const failed = worker.stopped.then(() => new Promise<never>(() => {}));
+        const store = config.databaseUrl ? new StoreHandle({ url: config.databaseUrl }) : undefined;
+        const { taskQueue } = config;
+        const recorder = store && (await startLineageWorker({ store, taskQueue, connection, temporal, log }));
+        const stopped = Promise.race([worker.stopped, ...(recorder ? [recorder.stopped] : [])]);
+        const failed = stopped.then(() => new Promise<never>(() => {}));
         return {
           failed,
           stop: async () => {
-            await worker.stop();
+            await Promise.all([worker.stop(), recorder?.stop()]);
+            await store?.close();
             await temporal.connection.close();
             await connection.close();
           },

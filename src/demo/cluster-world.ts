@@ -7,8 +7,9 @@ import { z } from 'zod';
 import { ThroughlineError } from '../domain/errors.js';
 import { ApiError, KubernetesApi, resourcePath } from '../kubernetes/api.js';
 import type { Pod } from '../kubernetes/objects.js';
+import { jaegerTrace } from '../telemetry/backends.js';
 import { makeRepositories } from './repositories.js';
-import type { SeenSpan, World } from './world.js';
+import type { World } from './world.js';
 
 /** What `npm run cluster -- up --json` prints, as far as the demo needs it. */
 const stateSchema = z.object({
@@ -97,7 +98,7 @@ export async function clusterWorld({ state, accuracy, ports, undo }: ClusterWorl
     arguments: ['--port', ports.gateway, '--temporal-port', ports.temporal, '--ui-port', ports.ui].map(
       String,
     ),
-    env: clusterEnvironment(state),
+    env: { ...clusterEnvironment(state), THROUGHLINE_JAEGER_URL: state.jaeger.queryInside },
     async serve({ deployments: [deployment] }) {
       const pods = await podsOf(api, state.namespaces.serving, deployment?.synced?.pods ?? []);
       return {
@@ -169,47 +170,4 @@ async function removeApplication(api: KubernetesApi, state: ClusterState): Promi
 
 async function podsOf(api: KubernetesApi, namespace: string, names: readonly string[]): Promise<Pod[]> {
   return Promise.all(names.map((name) => api.get<Pod>(resourcePath('v1', namespace, 'pods', name))));
-}
-
-/** Jaeger's query API: an OTLP link is a reference of type FOLLOWS_FROM. */
-const jaegerSchema = z.object({
-  data: z
-    .array(
-      z.object({
-        spans: z.array(
-          z.object({
-            traceID: z.string(),
-            spanID: z.string(),
-            operationName: z.string(),
-            processID: z.string(),
-            references: z
-              .array(z.object({ refType: z.string(), traceID: z.string(), spanID: z.string() }))
-              .default([]),
-            tags: z.array(z.object({ key: z.string(), value: z.unknown() })).default([]),
-            logs: z.array(z.unknown()).nullish(),
-          }),
-        ),
-        processes: z.record(z.string(), z.object({ serviceName: z.string() })),
-      }),
-    )
-    .nullish(),
-});
-
-async function jaegerTrace(query: string, id: string): Promise<SeenSpan[]> {
-  const response = await fetch(`${query}/api/traces/${id}`);
-  if (response.status === 404) return [];
-  const { data } = jaegerSchema.parse(await response.json());
-  return (data ?? []).flatMap(({ spans, processes }) =>
-    spans.map((span) => ({
-      traceId: span.traceID,
-      spanId: span.spanID,
-      name: span.operationName,
-      service: processes[span.processID]?.serviceName ?? '',
-      attributes: Object.fromEntries(span.tags.map(({ key, value }) => [key, value])),
-      links: span.references
-        .filter(({ refType }) => refType === 'FOLLOWS_FROM')
-        .map(({ traceID, spanID }) => ({ traceId: traceID, spanId: spanID })),
-      events: span.logs?.length ?? 0,
-    })),
-  );
 }

@@ -1,8 +1,9 @@
-// The demo on this machine alone: repositories are directories, the service is a process, the collector is ours.
+// The demo on this machine alone: repositories are directories, the service is a process, and the
+// collector is that of `throughline dev`.
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { startOtlpReceiver } from '../dev/otlp-receiver.js';
 import { freePort } from '../dev/ports.js';
+import { spansOfTrace } from '../telemetry/seen.js';
 import { fileAt, makeRepositories } from './repositories.js';
 import { serveDeployment } from './serve.js';
 import type { World } from './world.js';
@@ -11,22 +12,25 @@ export async function localWorld(
   directory: string,
   data: string,
   accuracy: number | undefined,
-  undo: (() => unknown)[],
 ): Promise<World> {
-  const collector = await startOtlpReceiver();
-  undo.push(() => collector.stop());
+  // Chosen here: the repositories name the receiver before `throughline dev` starts it.
+  const [http, grpc] = [await freePort(0), await freePort(0)];
+  const collector = `http://127.0.0.1:${grpc}`;
   const registry = 'registry.example';
   const repositories = await makeRepositories(directory, {
     accuracy,
-    collector: collector.endpoint,
+    collector,
     registry,
   });
   return {
     repositories,
-    arguments: ['--port', '0', '--temporal-port', '0', '--ui-port', '0'],
+    arguments: [
+      ...['--port', '0', '--temporal-port', '0', '--ui-port', '0'],
+      ...['--otlp-http-port', `${http}`, '--otlp-grpc-port', `${grpc}`],
+    ],
     env: {
       THROUGHLINE_IMAGE_OUTPUT: 'layout',
-      OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint,
+      OTEL_EXPORTER_OTLP_ENDPOINT: collector,
       OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc',
     },
     async serve({ deployments: [deployment] }) {
@@ -48,7 +52,7 @@ export async function localWorld(
       };
     },
     async trace(id) {
-      return collector.spans
+      return (await spansOfTrace(`http://127.0.0.1:${http}/spans`, id))
         .filter(({ traceId }) => traceId === id)
         .map((span) => ({ ...span, events: span.events.length }));
     },

@@ -162,7 +162,16 @@ async function steps(
 
   heading('the release’s trace, computed from its history in Temporal');
   const tree = await run(process.execPath, [CLI, 'trace', record.release, '--address', dev.temporal]);
-  say(tree.stdout.trimEnd().replaceAll(/^(?=.)/gm, '  '));
+  say(indented(tree.stdout));
+
+  heading(`throughline lineage ${prediction}`);
+  await waitFor(async () => {
+    const found = await fetch(`${dev.gateway}/v1/lineage/trace:${record.traceId}`);
+    const { releases = [] } = (await found.json()) as { releases?: { status: string }[] };
+    return releases[0]?.status === 'SUCCEEDED' || undefined;
+  }, 'the release’s lineage');
+  const lineage = await run(process.execPath, [CLI, 'lineage', prediction, '--data', data]);
+  say(indented(lineage.stdout));
   const linked = link?.traceId === record.traceId && link?.spanId === record.traceparent.split('-')[2];
   const failures = [
     ...(linked ? [] : ['the prediction does not link to the release']),
@@ -181,7 +190,7 @@ async function makeWorld(
   data: string,
   undo: (() => unknown)[],
 ): Promise<World> {
-  if (clusterState === undefined) return localWorld(directory, data, accuracy, undo);
+  if (clusterState === undefined) return localWorld(directory, data, accuracy);
   const [gateway = 0, temporal = 0, ui = 0] = ports ?? [];
   const state = await readClusterState(clusterState);
   return clusterWorld({ state, accuracy, ports: { gateway, temporal, ui }, undo });
@@ -190,7 +199,7 @@ async function makeWorld(
 function demoEnvironment(data: string, world: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   // The demo is a world of its own: a Temporal, a collector or a data directory of the user's is left alone.
   const own = Object.entries(process.env).filter(
-    ([name]) => !/^(?:TEMPORAL_|OTEL_|TRACEPARENT$|TRACESTATE$|BAGGAGE$)/.test(name),
+    ([name]) => !/^(?:TEMPORAL_|OTEL_|TRACEPARENT$|TRACESTATE$|BAGGAGE$|THROUGHLINE_.*_URL$)/.test(name),
   );
   return {
     ...Object.fromEntries(own),
@@ -369,6 +378,8 @@ function describeKept(dev: StartedDev, served: Served | undefined, world: World,
     `to end it:     ${[`kill ${processes}`, ...end].join('; ')}`,
   ].join('\n');
 }
+
+const indented = (text: string) => text.trimEnd().replaceAll(/^(?=.)/gm, '  ');
 
 function heading(text: string): void {
   say(`\n▸ ${text}`);

@@ -4,14 +4,17 @@ import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ThroughlineError } from '../domain/errors.js';
 import { createGateway } from '../gateway/server.js';
+import { embeddedStore, StoreHandle, StoreReader } from '../lineage/index.js';
 import { identify, isAlive, type ProcessIdentity, readJson, writeAtomically } from '../processes/index.js';
 import { becomeOwner } from '../processes/ownership.js';
 import { ReleaseService } from '../releases/service.js';
+import { configuredTraces, devTraces } from '../telemetry/backends.js';
 import type { Logger } from '../telemetry/log.js';
 import type { Telemetry } from '../telemetry/sdk.js';
 import { temporalClient, workerConnection } from '../temporal/connect.js';
 import { registerSearchAttributes } from '../temporal/register.js';
 import { cacheDirectory, type WorkerConfig } from '../worker/config.js';
+import { startLineageWorker } from '../worker/lineage-worker.js';
 import { runtimeOf } from '../worker/runtimes.js';
 import { startWorker } from '../worker/worker.js';
 import type { Collector } from './collector.js';
@@ -81,11 +84,17 @@ export async function startDev(options: DevOptions): Promise<RunningDev> {
     await connection.ensureConnected();
     await registerSearchAttributes(connection, namespace);
 
+    const native = await workerConnection(target);
+    stops.push(() => native.close());
+    const store = new StoreHandle({ directory: embeddedStore(config.data) });
+    stops.push(() => store.close());
+    await store.open();
+    const { taskQueue } = config;
+    const recorder = await startLineageWorker({ store, taskQueue, connection: native, temporal, log });
+    stops.push(() => recorder.stop());
     let workerFailed: Promise<never> = new Promise(() => {});
     if (options.withWorker) {
       say('starting the worker');
-      const native = await workerConnection(target);
-      stops.push(() => native.close());
       const worker = await startWorker({
         config,
         runtime: await runtimeOf(config, log),
@@ -98,8 +107,10 @@ export async function startDev(options: DevOptions): Promise<RunningDev> {
       workerFailed = worker.stopped.then(() => new Promise<never>(() => {}));
       workerFailed.catch(() => undefined);
     }
-    const releases = new ReleaseService({ client, connection, address, taskQueue: config.taskQueue });
-    const gateway = createGateway({ releases, log, publicUrl: undefined });
+    const releases = new ReleaseService({ client, connection, address, taskQueue });
+    const traces = configuredTraces() ?? (options.collector && devTraces(options.collector.spans));
+    const lineage = new StoreReader(store, traces);
+    const gateway = createGateway({ releases, log, publicUrl: undefined, lineage });
     const url = await gateway.listen({ host: '127.0.0.1', port: await freePort(options.gatewayPort) });
     stops.push(() => gateway.close());
 

@@ -16,3 +16,12 @@ export const listQuerySchema = z.strictObject({
   status: z.enum(['RUNNING', 'SUCCEEDED', 'REJECTED', 'FAILED', 'CANCELED', 'SUPERSEDED']).optional(),
   limit: z.coerce.number().int().min(1).max(500).default(50).describe('How many at most'),
 });
+
+/** Query of `GET /v1/lineage`. */
+export const servedQuerySchema = z.strictObject({
+  environment: z.string().min(1).max(100).describe('The environment’s name'),
+  at: z.iso
+    .datetime({ offset: true, error: 'expected a time, as in 2026-01-31T14:05:00Z' })
+    .optional()
+    .describe('When; now where it is absent'),
+});

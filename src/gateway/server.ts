@@ -11,12 +11,14 @@ import Fastify, {
 import { ERROR_KINDS, type Problem, ThroughlineError } from '../domain/errors.js';
 import { parseTraceparent } from '../domain/trace.js';
 import { redact } from '../git/index.js';
+import type { LineageReader } from '../lineage/index.js';
 import { parseTrigger } from '../releases/request.js';
 import type { ReleaseService } from '../releases/service.js';
 import { ATTR } from '../telemetry/attributes.js';
 import { remoteSpanContext } from '../telemetry/context.js';
 import type { Logger } from '../telemetry/log.js';
 import { METRIC, recordSeconds } from '../telemetry/metric-names.js';
+import { lineageRoutes } from './lineage.js';
 import { openApiDocument } from './openapi.js';
 import { presentRelease } from './present.js';
 import { listQuerySchema } from './queries.js';
@@ -30,16 +32,18 @@ export interface GatewayOptions {
   readonly log: Logger;
   /** How callers reach the gateway; where it is not set, as they did reach it. */
   readonly publicUrl: string | undefined;
+  /** Who answers questions about lineage; without it there is no such route. */
+  readonly lineage?: LineageReader | undefined;
   /** Where requests are measured. */
   readonly meter?: MetricMeter | undefined;
 }
 
-export function createGateway({ releases, log, publicUrl, meter }: GatewayOptions): FastifyInstance {
+export function createGateway({ releases, log, publicUrl, lineage, meter }: GatewayOptions): FastifyInstance {
   const app = Fastify({
     bodyLimit: MAX_BODY_BYTES,
     requestTimeout: 30_000,
     return503OnClosing: true,
-    routerOptions: { maxParamLength: 200 },
+    routerOptions: { maxParamLength: 1_200 }, // of an image's reference, encoded
   });
 
   // Spinnaker sends a string payload as text/plain; what it holds is JSON all the same. A POST that takes no body may
@@ -156,6 +160,8 @@ export function createGateway({ releases, log, publicUrl, meter }: GatewayOption
       .code(202)
       .send({ id: request.params.id.slice(0, 100), status: known ? 'CANCELING' : 'UNKNOWN' });
   });
+
+  if (lineage) lineageRoutes(app, lineage);
 
   app.get('/healthz', async () => ({ status: 'ok' }));
   app.get('/readyz', async () => {
