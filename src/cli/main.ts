@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { VERSION } from '../version.js';
 import { cancelCommand } from './cancel.js';
+import { diffCommand } from './diff.js';
 import { impactCommand } from './impact.js';
 import { lineageCommand } from './lineage.js';
 import { listCommand } from './list.js';
@@ -29,6 +30,7 @@ for (const add of [
   traceCommand,
   lineageCommand,
   impactCommand,
+  diffCommand,
   validateCommand,
   gatewayCommand,
   workerCommand,

@@ -89,6 +89,13 @@ function lineageSchemas(): Record<string, unknown> {
         execution: nullable(string),
         requestedAt: dateTime,
         endedAt: nullable(dateTime),
+        stages: {
+          type: 'array',
+          items: {
+            type: 'object',
+            properties: { name: string, status: string, startedAt: dateTime, endedAt: dateTime },
+          },
+        },
       },
     },
     Lineage: {

@@ -114,6 +114,18 @@ export class Mirror {
     return base.trim() === ancestor;
   }
 
+  /** Commits of one history that are not in another, the newest first: abbreviated id, date and subject. Both are here. */
+  async log(without: CommitSha, of: CommitSha, most = 100): Promise<string[]> {
+    const log = await gitIn(this.directory).raw([
+      'log',
+      `--max-count=${most}`,
+      '--date=short',
+      '--format=%h %ad %s',
+      `${without}..${of}`,
+    ]);
+    return log.split('\n').filter(Boolean);
+  }
+
   /** The branch that the remote's HEAD names. */
   async defaultBranch(signal?: AbortSignal): Promise<string | undefined> {
     try {

@@ -1,6 +1,7 @@
 // What the store says of an id: the same for the command line and for the gateway. Names are those of the contract.
 import type { NonFinite } from '../domain/release.js';
 import type { Kind } from './identify.js';
+import type { StageTimes } from './schema.js';
 
 /** Something that has the id that was asked for. */
 export interface Match {
@@ -61,6 +62,7 @@ export interface ReleaseAnswer {
   readonly execution: string | null;
   readonly requestedAt: string;
   readonly endedAt: string | null;
+  readonly stages: readonly StageTimes[];
 }
 
 export interface LineageAnswer {

@@ -273,6 +273,7 @@ export async function chainsOf(database: Database, ids: readonly string[]): Prom
       execution: row.execution,
       requestedAt: row.requestedAt.toISOString(),
       endedAt: iso(row.endedAt),
+      stages: row.stages,
     };
   });
 }

@@ -39,23 +39,13 @@ const COMMIT = /^[0-9a-f]{7,40}$/;
 /** Longer than anything that is an id. */
 const MOST = 1_024;
 
-/** What a query is without what people copy along: white space, quotes, a word before it. */
+/** What a query is without what people copy along: white space, quotes. */
 export function normalizeQuery(text: string): string {
-  const trimmed = text
+  return text
     .slice(0, MOST)
     .replaceAll(/[\0-\x1f\x7f]/g, ' ') // no database takes them all, and no id has them
     .trim()
     .replace(/^["'`](.*)["'`]$/, '$1');
-  const lower = trimmed.toLowerCase();
-  // Hex digits are written in both cases; names are not.
-  if (
-    TRACEPARENT.test(lower) ||
-    COMMIT.test(lower) ||
-    UUID.test(lower) ||
-    /^sha256:[0-9a-f]{64}$/.test(lower)
-  )
-    return lower;
-  return trimmed;
 }
 
 /** Everything that the id could be. `dataset:`, `commit:` and the like before it say what is meant. */
@@ -64,7 +54,8 @@ export function candidatesOf(query: string): Candidate[] {
   if ((KINDS as readonly string[]).includes(word)) {
     return candidatesOf(normalizeQuery(rest)).filter(({ kind }) => kind === word);
   }
-  const [, trace, span] = TRACEPARENT.exec(query) ?? [];
+  const hex = query.toLowerCase(); // digits are written in both cases; names are not
+  const [, trace, span] = TRACEPARENT.exec(hex) ?? [];
   if (trace && span) {
     return [
       { kind: 'span', value: span },
@@ -72,22 +63,22 @@ export function candidatesOf(query: string): Candidate[] {
     ];
   }
   if (isReleaseId(query)) return [{ kind: 'release', value: query }];
-  const digest = DIGEST.exec(query)?.[0];
+  const digest = DIGEST.exec(hex)?.[0];
   if (digest) {
     // In `repository:tag@sha256:…` the digest is what counts; by itself it can be anybody's.
     const image: Candidate[] = [
       { kind: 'image', digest },
       { kind: 'trainer-image', digest },
+      { kind: 'model', digest },
     ];
-    if (query !== digest) return [...image, { kind: 'model', digest }];
-    return [...image, { kind: 'model', digest }, { kind: 'dataset', digest }];
+    return hex === digest ? [...image, { kind: 'dataset', digest }] : image;
   }
   const candidates: Candidate[] = [];
-  if (/^[0-9a-f]{32}$/.test(query)) candidates.push({ kind: 'trace', value: query });
-  if (/^[0-9a-f]{16}$/.test(query)) candidates.push({ kind: 'span', value: query });
-  if (COMMIT.test(query))
-    candidates.push({ kind: 'commit', prefix: query }, { kind: 'gitops-commit', prefix: query });
-  if (UUID.test(query)) candidates.push({ kind: 'run', value: query });
+  if (/^[0-9a-f]{32}$/.test(hex)) candidates.push({ kind: 'trace', value: hex });
+  if (/^[0-9a-f]{16}$/.test(hex)) candidates.push({ kind: 'span', value: hex });
+  if (COMMIT.test(hex))
+    candidates.push({ kind: 'commit', prefix: hex }, { kind: 'gitops-commit', prefix: hex });
+  if (UUID.test(hex)) candidates.push({ kind: 'run', value: hex });
   candidates.push({ kind: 'execution', value: query });
   return [...candidates, ...named(query)];
 }

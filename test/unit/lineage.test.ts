@@ -25,6 +25,7 @@ describe('an id', () => {
     [`trace:${TRACE}`, ['trace']],
     [`commit:${COMMIT.slice(0, 8)}`, ['commit']],
     ['dataset:digits@v1', ['dataset']],
+    [`  '${DIGEST.toUpperCase().replace('SHA', 'sha')}'`, ['image', 'trainer-image', 'model', 'dataset']],
   ])('%j can be %j', (query, kinds) => expect(kindsOf(query)).toEqual(kinds));
 
   it.each<[string, string[]]>([
@@ -164,6 +165,7 @@ describe('an answer', () => {
         execution: null,
         requestedAt: '2026-01-01T00:00:00.000Z',
         endedAt: null,
+        stages: [],
       },
     ],
   };

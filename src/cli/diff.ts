@@ -1,0 +1,53 @@
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { ThroughlineError } from '../domain/errors.js';
+import { parseCommitSha } from '../domain/ids.js';
+import { Mirror } from '../git/index.js';
+import type { LineageReader, ReleaseAnswer } from '../lineage/index.js';
+import { type CommitLog, differenceOf, differenceText } from '../lineage/index.js';
+import { cacheDirectory } from '../worker/config.js';
+import { print, printJson, say } from './output.js';
+import { type StoreOptions, withReader, withStore } from './store.js';
+
+export function diffCommand(program: Command): void {
+  withStore(program.command('diff'))
+    .description('what changed between two releases: commits, dataset, parameters, metrics, image, times')
+    .argument('<release>', 'the one before: its id, or any other that is its alone')
+    .argument('<release>', 'the one after')
+    .option('--no-log', 'leave the log of commits out: it is read from the model’s repository')
+    .action((before: string, after: string, options: StoreOptions & { log: boolean }) =>
+      withReader(options, async (reader) => {
+        const [a, b] = [await only(reader, before), await only(reader, after)];
+        const difference = differenceOf(a, b);
+        const log = options.log ? await logOf(a, b) : undefined;
+        if (options.json) printJson({ ...difference, log: log ?? null });
+        else print(differenceText(difference, log));
+      }),
+    );
+}
+
+async function only(reader: LineageReader, id: string): Promise<ReleaseAnswer> {
+  const { releases, more } = await reader.find(id);
+  const [release] = releases;
+  if (!release || releases.length > 1) {
+    throw new ThroughlineError('TL_REQUEST_INVALID', `${id} is not the id of one release`, {
+      expected: `one of: ${releases.map((one) => one.release).join(', ')}${more ? ', …' : ''}`,
+    });
+  }
+  return release;
+}
+
+/** A repository that cannot be read takes nothing else from the answer. */
+async function logOf(a: ReleaseAnswer, b: ReleaseAnswer): Promise<CommitLog> {
+  if (!a.commit || !b.commit || a.commit === b.commit || a.repository !== b.repository) return undefined;
+  try {
+    const mirror = await Mirror.open(join(cacheDirectory(), 'git'), b.repository);
+    const [from, to] = [parseCommitSha(a.commit), parseCommitSha(b.commit)] as const;
+    for (const commit of [from, to])
+      if (!(await mirror.has(commit))) throw new Error(`it has no commit ${commit}`);
+    return { added: await mirror.log(from, to), removed: await mirror.log(to, from) };
+  } catch (error) {
+    say(`The log of ${b.repository} cannot be read: ${error instanceof Error ? error.message : error}`);
+    return undefined;
+  }
+}

@@ -1,0 +1,231 @@
+// Lineage of real releases: written while they run, found by every id, and made again from what Temporal still knows.
+import { execFile } from 'node:child_process';
+import { rmSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { LineageAnswer } from '../../src/lineage/answer.js';
+import { LineageStore, type StoreHandle, StoreReader } from '../../src/lineage/index.js';
+import { dump } from '../support/lineage.js';
+import { Postgres } from '../support/postgres.js';
+import { git, World } from '../support/world.js';
+
+const run = promisify(execFile);
+const CLI = fileURLToPath(new URL('../../bin/throughline.js', import.meta.url));
+/** Releases during which the database is away, and for how long at least. `LINEAGE_AWAY=60 LINEAGE_RELEASES=20` for more. */
+const RELEASES = Number(process.env.LINEAGE_RELEASES ?? 3);
+const AWAY_SECONDS = Number(process.env.LINEAGE_AWAY ?? 5);
+
+let world: World;
+let postgres: Postgres;
+let url: string;
+let store: LineageStore;
+let reader: StoreReader;
+
+beforeAll(async () => {
+  postgres = await Postgres.start();
+  url = await postgres.database('lineage');
+  world = await World.start('lineage');
+  await world.worker({ THROUGHLINE_DATABASE_URL: url });
+  store = await LineageStore.open({ url });
+  reader = new StoreReader({ open: async () => store, close: async () => {} } as StoreHandle, undefined);
+});
+afterAll(async () => {
+  await store?.close();
+  await world?.stop();
+  await postgres?.stop();
+});
+
+async function until<T>(look: () => Promise<T | undefined>, seconds = 60): Promise<T> {
+  const deadline = Date.now() + seconds * 1000;
+  for (;;) {
+    const found = await look().catch(() => undefined);
+    if (found !== undefined) return found;
+    if (Date.now() > deadline) throw new Error('it did not come');
+    await sleep(200);
+  }
+}
+
+/** The answer when the release is there with this status. */
+const recorded = (id: string, status: string, seconds?: number): Promise<LineageAnswer> =>
+  until(async () => {
+    const answer = await reader.find(id);
+    return answer.releases[0]?.status === status ? answer : undefined;
+  }, seconds);
+
+const throughline = async (...words: string[]) => {
+  const { stdout } = await run(process.execPath, [CLI, ...words], {
+    env: world.environment({ THROUGHLINE_DATABASE_URL: url }),
+  });
+  return stdout;
+};
+
+describe('a release', () => {
+  it('is found by what it consumed and made, as soon as it has ended', async () => {
+    const model = world.model('tiny');
+    const execution = { id: '01HXYZABCDEFGHJKMNPQRSTVWX', application: 'ml', name: 'release' };
+    const record = await world.release(model.url, 'SUCCEEDED', { execution, stage: { id: 's', refId: '1' } });
+    const { releases } = await recorded(record.release, 'SUCCEEDED');
+    const [deployment] = record.deployments;
+    expect(releases[0]).toMatchObject({
+      release: record.release,
+      model: 'tiny',
+      commit: git(model.directory, 'rev-parse', 'HEAD').trim(),
+      dataset: 'numbers@v1',
+      parameters: { TICKS: '3', ACCURACY: '0.97' },
+      metrics: { accuracy: 0.97 },
+      training: { job: record.training?.job },
+      modelId: record.training?.id,
+      modelDigest: record.training?.digest,
+      imageDigest: record.image?.digest,
+      gitopsCommits: [deployment?.commit],
+      deployments: [{ environment: 'production', commit: deployment?.commit, to: null }],
+      traceId: record.traceId,
+      execution: execution.id,
+    });
+    const { runId } = await world.client.client.workflow.getHandle(record.release).describe();
+    for (const id of [
+      record.traceId,
+      record.traceparent,
+      ...record.stages.map(({ spanId }) => spanId ?? ''),
+      runId,
+      execution.id,
+      record.commit?.slice(0, 8) ?? '',
+      deployment?.commit ?? '',
+      record.training?.digest ?? '',
+      record.training?.job ?? '',
+      record.image?.reference ?? '',
+      'numbers@v1',
+    ]) {
+      const found = await reader.find(id);
+      expect(
+        found.releases.map(({ release }) => release),
+        id,
+      ).toContain(record.release);
+    }
+  });
+
+  it('is there while it runs, as far as it has come', async () => {
+    const model = world.model('slow', { parameters: { TICKS: 150 } });
+    const { body } = await world.trigger({ repository: model.url });
+    const { releases } = await recorded(body.id, 'RUNNING');
+    expect(releases[0]).toMatchObject({
+      model: 'slow',
+      modelDigest: null,
+      imageDigest: null,
+      deployments: [],
+    });
+    await world.ended(body.id);
+    await recorded(body.id, 'SUCCEEDED');
+  });
+
+  it('is there when it was rejected, failed, or was ended from outside', async () => {
+    const rejected = await world.release(
+      world.model('bad', { parameters: { ACCURACY: 0.1 } }).url,
+      'REJECTED',
+    );
+    expect((await recorded(rejected.release, 'REJECTED')).releases[0]).toMatchObject({
+      modelDigest: rejected.training?.digest,
+      imageDigest: null,
+    });
+    const failed = await world.release(world.model('broken', { train: 'exit 1\n' }).url, 'FAILED');
+    await recorded(failed.release, 'FAILED');
+    const { body } = await world.trigger({
+      repository: world.model('ended', { parameters: { TICKS: 300 } }).url,
+    });
+    await world.until(body.id, ({ stages }) => stages.at(-1)?.name === 'train');
+    await world.client.client.workflow.getHandle(body.id).terminate('enough');
+    await recorded(body.id, 'FAILED');
+  });
+
+  it('ends the window of the one before it', async () => {
+    const model = world.model('twice');
+    const first = await world.release(model.url, 'SUCCEEDED');
+    git(model.directory, 'commit', '--quiet', '--allow-empty', '--message', 'Again');
+    const second = await world.release(model.url, 'SUCCEEDED');
+    await recorded(second.release, 'SUCCEEDED');
+    const [before] = (await recorded(first.release, 'SUCCEEDED')).releases;
+    const [after] = (await reader.find(second.release)).releases;
+    expect(before?.deployments[0]?.to).toBe(after?.deployments[0]?.from);
+    expect(after?.deployments[0]?.to).toBeNull();
+    const answer = await reader.impact('numbers@v1');
+    expect(answer.serving.map(({ release }) => release)).toContain(second.release);
+    expect(answer.serving.map(({ release }) => release)).not.toContain(first.release);
+  });
+});
+
+describe('the commands', () => {
+  it('print the chain, and as JSON what the contract says', async () => {
+    const [{ release, traceId } = { release: '', traceId: '' }] = (await reader.find('model:twice')).releases;
+    const text = await throughline('lineage', traceId);
+    expect(text).toContain(release);
+    expect(text).toContain('numbers@v1');
+    const answer = JSON.parse(await throughline('lineage', traceId, '--json')) as LineageAnswer;
+    expect(answer).toMatchObject({ query: traceId, matches: [{ kind: 'trace', id: traceId }] });
+    expect(answer.releases[0]).toMatchObject({ release, traceId, gitopsCommits: [expect.any(String)] });
+    expect(await throughline('lineage', release, '--dot')).toMatch(/^digraph lineage \{/);
+    expect(await throughline('lineage', release, '--mermaid')).toMatch(/^flowchart LR/);
+    expect(await throughline('impact', 'dataset:numbers@v1')).toContain('serving now');
+    expect(await throughline('lineage', '--environment', 'production')).toContain(release);
+  });
+
+  it('say what to do about an id that nobody knows', async () => {
+    await expect(throughline('lineage', 'deadbeef')).rejects.toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/TL_LINEAGE_UNKNOWN[\s\S]*a source commit/),
+    });
+    await expect(throughline('lineage', '--environment', 'nowhere')).rejects.toMatchObject({
+      stderr: expect.stringContaining('one of: production'),
+    });
+    await expect(throughline('lineage')).rejects.toMatchObject({ code: 2 });
+  });
+});
+
+describe('a database that is away', () => {
+  it('delays no release, and has all of them afterwards', { timeout: 600_000 }, async () => {
+    await postgres.kill();
+    const begun = Date.now();
+    const ids: string[] = [];
+    for (let number = 0; number < RELEASES; number += 1) {
+      ids.push((await world.release(world.model(`away-${number}`).url, 'SUCCEEDED')).release);
+    }
+    await sleep(Math.max(0, AWAY_SECONDS * 1000 - (Date.now() - begun)));
+    await postgres.run();
+    for (const id of ids) await recorded(id, 'SUCCEEDED', 90);
+  });
+});
+
+describe('a store that was lost', () => {
+  it('is made again, row by row the same', async () => {
+    const again = await postgres.database('again');
+    await throughline('lineage', 'rebuild', '--database', again);
+    const rebuilt = await LineageStore.open({ url: again });
+    const [before, after] = [await dump(store), await dump(rebuilt)];
+    await rebuilt.close();
+    expect(after).toEqual(before);
+    expect(after.releases?.length).toBeGreaterThan(5);
+  });
+
+  it('and what Temporal has forgotten stays', async () => {
+    const [known] = (await reader.find('model:twice')).releases;
+    if (!known) throw new Error('no release');
+    const { client } = world.client;
+    await client.workflowService.deleteWorkflowExecution({
+      namespace: 'default',
+      workflowExecution: { workflowId: known.release },
+    });
+    await until(async () =>
+      client.workflow
+        .getHandle(known.release)
+        .describe()
+        .then(
+          () => undefined,
+          () => true,
+        ),
+    );
+    rmSync(world.data, { recursive: true, force: true }); // jobs, models, images
+    await throughline('lineage', 'rebuild');
+    expect((await reader.find(known.traceId)).releases[0]).toEqual(known);
+  });
+});
