@@ -161,7 +161,7 @@ async function steps(
   say(chain(record, span, spans, dev, world));
 
   heading('the release’s trace, computed from its history in Temporal');
-  const tree = await run(process.execPath, [CLI, 'trace', record.release, '--address', dev.temporal]);
+  const tree = await run(process.execPath, [CLI, 'trace', record.release, '--data', data]);
   say(indented(tree.stdout));
 
   heading(`throughline lineage ${prediction}`);
