@@ -88,6 +88,12 @@ export interface DeliveryMemory {
   readonly undelivered: number;
 }
 
+/** What the heartbeats of the lineage remember, for whoever counts. */
+export interface RecordingMemory {
+  /** Releases that have ended and are not in the store; one at least while that is away. */
+  readonly unrecorded: number;
+}
+
 /** A place in a release's history: what could be said of it up to there has been sent. */
 export interface TracePosition {
   /** A reset begins another. */

@@ -1,11 +1,10 @@
-import { join } from 'node:path';
 import type { Command } from 'commander';
 import { ThroughlineError } from '../domain/errors.js';
 import { parseCommitSha } from '../domain/ids.js';
 import { Mirror } from '../git/index.js';
 import type { LineageReader, ReleaseAnswer } from '../lineage/index.js';
 import { type CommitLog, differenceOf, differenceText } from '../lineage/index.js';
-import { cacheDirectory } from '../worker/config.js';
+import { cacheDirectory, gitCacheOf } from '../worker/config.js';
 import { print, printJson, say } from './output.js';
 import { type StoreOptions, withReader, withStore } from './store.js';
 
@@ -41,7 +40,7 @@ async function only(reader: LineageReader, id: string): Promise<ReleaseAnswer> {
 async function logOf(a: ReleaseAnswer, b: ReleaseAnswer): Promise<CommitLog> {
   if (!a.commit || !b.commit || a.commit === b.commit || a.repository !== b.repository) return undefined;
   try {
-    const mirror = await Mirror.open(join(cacheDirectory(), 'git'), b.repository);
+    const mirror = await Mirror.open(gitCacheOf(cacheDirectory()), b.repository);
     const [from, to] = [parseCommitSha(a.commit), parseCommitSha(b.commit)] as const;
     for (const commit of [from, to])
       if (!(await mirror.has(commit))) throw new Error(`it has no commit ${commit}`);

@@ -10,8 +10,9 @@ import {
   lineageText,
   servedText,
 } from '../lineage/index.js';
+import { createLogger } from '../telemetry/log.js';
 import { temporalClient } from '../temporal/connect.js';
-import { defaultDataDirectory } from '../worker/config.js';
+import { defaultDataDirectory, gitCacheOf } from '../worker/config.js';
 import { LineageRecorder } from '../worker/lineage-recorder.js';
 import { type ClientOptions, temporalTarget, withClient } from './options.js';
 import { print, printJson, say } from './output.js';
@@ -75,7 +76,12 @@ async function rebuild(options: ClientOptions & StoreOptions): Promise<void> {
   const temporal = temporalClient(await temporalTarget(options));
   const store = await LineageStore.open(location);
   try {
-    const recorder = new LineageRecorder({ ...temporal, store });
+    const recorder = new LineageRecorder({
+      ...temporal,
+      store,
+      cache: gitCacheOf(data),
+      log: createLogger('throughline', 'warn'),
+    });
     const signal = new AbortController().signal;
     const count = await recorder.rebuild({ signal, report: say });
     if (options.json) printJson({ releases: count });

@@ -87,8 +87,7 @@ export function workerCommand(program: Command): void {
           log,
         });
         const store = config.databaseUrl ? new StoreHandle({ url: config.databaseUrl }) : undefined;
-        const { taskQueue } = config;
-        const recorder = store && (await startLineageWorker({ store, taskQueue, connection, temporal, log }));
+        const recorder = store && (await startLineageWorker({ store, config, connection, temporal, log }));
         const stopped = Promise.race([worker.stopped, ...(recorder ? [recorder.stopped] : [])]);
         const failed = stopped.then(() => new Promise<never>(() => {}));
         return {

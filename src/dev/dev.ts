@@ -90,7 +90,7 @@ export async function startDev(options: DevOptions): Promise<RunningDev> {
     stops.push(() => store.close());
     await store.open();
     const { taskQueue } = config;
-    const recorder = await startLineageWorker({ store, taskQueue, connection: native, temporal, log });
+    const recorder = await startLineageWorker({ store, config, connection: native, temporal, log });
     stops.push(() => recorder.stop());
     let workerFailed: Promise<never> = new Promise(() => {});
     if (options.withWorker) {

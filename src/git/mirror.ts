@@ -97,6 +97,14 @@ export class Mirror {
     return (await this.fetchCommit(commit, signal)) !== undefined;
   }
 
+  /** Whether the repository's copy has a commit. Touches no network. */
+  async hasHere(commit: string): Promise<boolean> {
+    const found = await gitIn(this.directory)
+      .raw(['rev-parse', '--verify', '--quiet', `${commit}^{commit}`])
+      .catch(() => '');
+    return found !== '';
+  }
+
   /** A commit that an earlier fetch brought whole; undefined where none did. Touches no network. */
   private async seen(commit: string): Promise<CommitSha | undefined> {
     const ref = `refs/throughline/seen/${commit}`;

@@ -123,8 +123,8 @@ export const deployments = pgTable(
     branch: text().notNull(),
     manifest: text().notNull(),
     commit: bytewise().notNull(),
-    /** `release` where a release has made the commit, `rollback` where it brings an older release back. */
-    cause: text().$type<'release' | 'rollback'>().notNull(),
+    /** `release` where one has made the commit; by hand, `rollback` brings one back, `other` is no release that is known. */
+    cause: text().$type<'release' | 'rollback' | 'other'>().notNull(),
     imageDigest: text('image_digest'),
     application: text(),
     /** What Argo CD synced: the commit, or a descendant that keeps it. */
@@ -161,6 +161,8 @@ export const targets = pgTable(
     repository: text().notNull(),
     manifest: text().notNull(),
     branch: text().notNull(),
+    /** The commit of the branch up to which it was looked for changes by hand. */
+    scanned: text(),
   },
   (table) => [primaryKey({ columns: [table.environment, table.model, table.repository, table.manifest] })],
 );

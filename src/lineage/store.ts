@@ -35,6 +35,9 @@ export interface StoreLocation {
   readonly directory?: string | undefined;
 }
 
+export type ScannedTarget = typeof targets.$inferSelect;
+export type ReleaseImage = Pick<typeof releases.$inferSelect, 'model' | 'imageDigest'>;
+
 /** A position in a Temporal namespace's histories. */
 export interface Position {
   readonly source: string;
@@ -130,6 +133,83 @@ export class LineageStore {
     return found;
   }
 
+  /** Everything that is deployed to. */
+  targets(): Promise<ScannedTarget[]> {
+    return reach(() =>
+      this.database
+        .select()
+        .from(targets)
+        .orderBy(targets.repository, targets.branch, targets.environment, targets.model),
+    );
+  }
+
+  /** Model and image of some releases, as far as they are known. */
+  async images(ids: readonly string[]): Promise<ReadonlyMap<string, ReleaseImage>> {
+    if (ids.length === 0) return new Map();
+    const rows = await reach(() =>
+      this.database
+        .select({ id: releases.id, model: releases.model, imageDigest: releases.imageDigest })
+        .from(releases)
+        .where(inArray(releases.id, [...ids])),
+    );
+    return new Map(rows.map(({ id, ...image }) => [id, image]));
+  }
+
+  /**
+   * Which of these commits their releases have made: their trailers say so, and a cherry-pick's say so too. Of a release
+   * that is not known to have ended, the trailers are believed.
+   */
+  async madeBy(
+    commits: readonly { readonly commit: string; readonly release: string }[],
+  ): Promise<ReadonlyMap<string, string>> {
+    if (commits.length === 0) return new Map();
+    const ids = [...new Set(commits.map(({ release }) => release))];
+    const [ended, made] = await reach(() =>
+      Promise.all([
+        this.database
+          .select({ id: releases.id })
+          .from(releases)
+          .where(and(inArray(releases.id, ids), sql`${releases.endedAt} is not null`)),
+        this.database
+          .select({ commit: deployments.commit, release: deployments.release })
+          .from(deployments)
+          .where(and(inArray(deployments.release, ids), eq(deployments.cause, 'release'))),
+      ]),
+    );
+    const known = new Set(ended.map(({ id }) => id));
+    const own = new Set(made.map(({ commit, release }) => `${commit} ${release}`));
+    return new Map(
+      commits
+        .filter(({ commit, release }) => own.has(`${commit} ${release}`) || !known.has(release))
+        .map(({ commit, release }) => [commit, release]),
+    );
+  }
+
+  /** Takes what was done to a target by hand, and up to which commit that is known, in one transaction. */
+  async putByHand(
+    target: Omit<ScannedTarget, 'scanned'>,
+    rows: readonly schema.DeploymentRow[],
+    scanned: string,
+  ): Promise<void> {
+    const { environment, model, repository, manifest } = target;
+    await reach(() =>
+      this.database.transaction(async (tx) => {
+        await putDeployments(tx, rows);
+        await tx
+          .update(targets)
+          .set({ scanned })
+          .where(
+            and(
+              eq(targets.environment, environment),
+              eq(targets.model, model),
+              eq(targets.repository, repository),
+              eq(targets.manifest, manifest),
+            ),
+          );
+      }),
+    );
+  }
+
   /** Forgets everything. The tables stay. */
   async clear(): Promise<void> {
     await reach(() =>
@@ -205,7 +285,8 @@ async function putReleases(tx: Transaction, records: readonly LineageRecord[]): 
   await putDeployments(tx, deploymentRows);
 }
 
-export async function putDeployments(tx: Transaction, rows: readonly schema.DeploymentRow[]): Promise<void> {
+/** What a release made is not replaced by what was seen of it from outside. */
+async function putDeployments(tx: Transaction, rows: readonly schema.DeploymentRow[]): Promise<void> {
   for (const some of chunks(rows, CHUNK)) {
     const of = some.map(({ environment, model, repository, manifest, branch }) => ({
       environment,
@@ -230,6 +311,7 @@ export async function putDeployments(tx: Transaction, rows: readonly schema.Depl
           deployments.manifest,
         ],
         set: excluded(deployments, ['commit', 'environment', 'model', 'repository', 'manifest']),
+        setWhere: sql`excluded.cause = 'release' or ${deployments.cause} <> 'release'`,
       });
   }
 }

@@ -2,9 +2,9 @@
 // release measures is measured in the workflow, where a replay measures nothing again.
 import { type Client, WorkflowNotFoundError } from '@temporalio/client';
 import type { MetricMeter } from '@temporalio/common';
-import type { DeliveryMemory } from '../activities/index.js';
+import type { DeliveryMemory, RecordingMemory } from '../activities/index.js';
 import { messageOf } from '../domain/errors.js';
-import { DELIVERY_ID, RELEASE_WORKFLOW } from '../domain/temporal-names.js';
+import { DELIVERY_ID, LINEAGE_ID, RELEASE_WORKFLOW } from '../domain/temporal-names.js';
 import { ATTR } from '../telemetry/attributes.js';
 import type { Logger } from '../telemetry/log.js';
 import { METRIC, setGauge } from '../telemetry/metric-names.js';
@@ -26,6 +26,11 @@ export function watchReleases(
     METRIC.undelivered,
     'Traces of ended releases that the collector has not taken',
   );
+  const unrecorded = setGauge(
+    meter,
+    METRIC.unrecorded,
+    'Ended releases that are not in the lineage store, one at least while it is away',
+  );
   const queue = setGauge(meter, METRIC.queue, 'Tasks that no worker has taken yet');
   const waiting = async (taskQueueType: number) => {
     const { stats } = await client.workflowService.describeTaskQueue({
@@ -44,7 +49,10 @@ export function watchReleases(
         queue(await waiting(number), { [ATTR.queueType]: type });
       }
       active(await running(RELEASE_WORKFLOW), { [ATTR.pipelineRunState]: 'executing' });
-      backlog(await undelivered(client));
+      const delivery = await memoryOf<DeliveryMemory>(client, DELIVERY_ID);
+      backlog(delivery?.undelivered ?? 0);
+      const lineage = await memoryOf<RecordingMemory>(client, LINEAGE_ID);
+      unrecorded(lineage?.unrecorded ?? 0);
     } catch (error) {
       log.debug({ error: messageOf(error) }, 'the releases were not counted');
     }
@@ -54,16 +62,15 @@ export function watchReleases(
   return () => clearInterval(timer);
 }
 
-/** As whoever delivers has said last. Nothing is delivered where no worker has a collector: then there is no backlog. */
-async function undelivered(client: Client): Promise<number> {
+/** What a standing workflow has said last. Where no worker does what it does, there is none, and no backlog. */
+async function memoryOf<T>(client: Client, workflow: string): Promise<T | undefined> {
   try {
-    const { raw } = await client.workflow.getHandle(DELIVERY_ID).describe();
+    const { raw } = await client.workflow.getHandle(workflow).describe();
     const [details] = raw.pendingActivities?.[0]?.heartbeatDetails?.payloads ?? [];
-    if (!details?.data) return 0;
-    const { memory } = JSON.parse(Buffer.from(details.data).toString('utf8')) as { memory?: DeliveryMemory };
-    return memory?.undelivered ?? 0;
+    if (!details?.data) return undefined;
+    return (JSON.parse(Buffer.from(details.data).toString('utf8')) as { memory?: T }).memory;
   } catch (error) {
-    if (error instanceof WorkflowNotFoundError) return 0;
+    if (error instanceof WorkflowNotFoundError) return undefined;
     throw error;
   }
 }

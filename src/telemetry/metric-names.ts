@@ -10,6 +10,7 @@ export const METRIC = {
   retries: 'throughline.activity.retries',
   queue: 'throughline.queue.backlog',
   undelivered: 'throughline.trace.undelivered',
+  unrecorded: 'throughline.lineage.unrecorded',
   request: 'http.server.request.duration',
 } as const;
 

@@ -63,6 +63,9 @@ export function cacheDirectory(env: NodeJS.ProcessEnv = process.env): string {
   return join(env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'throughline');
 }
 
+/** Where mirrors of git repositories lie, below a data directory. */
+export const gitCacheOf = (data: string) => join(data, 'git');
+
 const seconds = (fallback: number, least: number) => z.coerce.number().min(least).max(3600).default(fallback);
 
 const schema = z.object({

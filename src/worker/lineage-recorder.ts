@@ -3,11 +3,14 @@
 // transaction, so there is nothing that a crash could tear apart, and a store that was lost fills itself again.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Client, WorkflowNotFoundError } from '@temporalio/client';
+import type { RecordingMemory } from '../activities/index.js';
 import type { ReleaseId } from '../domain/ids.js';
 import { type LineageRecord, lineageOf } from '../lineage/record.js';
 import type { LineageStore } from '../lineage/store.js';
 import { runsOf } from '../telemetry/delivery.js';
+import type { Logger } from '../telemetry/log.js';
 import type { ActivityContext } from './activity-context.js';
+import { GitOpsScan } from './gitops-scan.js';
 import { LATE_MS, type Listed, LOOK_MS, ReleaseFeed } from './release-feed.js';
 
 /** Histories that are read at once, and releases that are written at once. */
@@ -15,6 +18,8 @@ const AT_ONCE = 8;
 const BATCH = 100;
 /** An activity that finds nothing ends after this time. */
 const ENOUGH_MS = 30 * 60_000;
+/** How often GitOps repositories are looked at for what was done by hand. */
+const SCAN_MS = 15_000;
 /** How often the position is written where nothing else is. */
 const IDLE_MS = 60_000;
 
@@ -23,36 +28,55 @@ export interface RecorderDependencies {
   /** Temporal's namespace: what the position is of. */
   readonly namespace: string;
   readonly store: LineageStore;
+  /** Where mirrors of git repositories lie. */
+  readonly cache: string;
+  readonly log: Logger;
 }
 
 type Watching = Pick<ActivityContext, 'signal' | 'report'>;
+type Following = Watching & Pick<ActivityContext, 'remember'>;
 
 export class LineageRecorder {
   private readonly feed: ReleaseFeed;
   /** Runs that have closed and are in the store, with the time of their end. */
   private readonly recorded = new Map<string, number>();
 
+  private readonly gitops: GitOpsScan;
+  private scannedAt = 0;
+
   constructor(private readonly dependencies: RecorderDependencies) {
-    this.feed = new ReleaseFeed(dependencies.client);
+    const { client, cache, store, log } = dependencies;
+    this.feed = new ReleaseFeed(client);
+    this.gitops = new GitOpsScan(cache, store, log);
   }
 
   /** Follows the releases for half an hour. Throws TL_STORE_UNREACHABLE. */
-  async follow({ signal, report }: Watching): Promise<void> {
+  async follow({ signal, report, remember }: Following): Promise<void> {
     const enough = Date.now() + ENOUGH_MS;
     let since = await this.begin();
     let writtenAt = 0;
     while (Date.now() < enough) {
       report('waiting for something of a release to end');
       const { whole, closed, due } = await this.feed.look(since, ({ runId }) => this.recorded.has(runId));
+      if (closed.length > 0) remember({ unrecorded: closed.length } satisfies RecordingMemory); // should that fail
       const unknown = await this.leaveOutRecorded(due);
       for (let from = 0; from < unknown.length; from += BATCH) {
         signal.throwIfAborted();
         report(`recording ${unknown.length - from} releases`);
         await this.record(unknown.slice(from, from + BATCH));
       }
+      if (whole) {
+        const left = closed.filter(({ runId }) => !this.recorded.has(runId)).length;
+        remember({ unrecorded: left } satisfies RecordingMemory);
+      }
       if (whole && (unknown.length > 0 || Date.now() - writtenAt > IDLE_MS)) {
         since = await this.advance(since, closed);
         writtenAt = Date.now();
+      }
+      if (Date.now() - this.scannedAt > SCAN_MS) {
+        report('looking at the GitOps repositories');
+        await this.gitops.scan(signal);
+        this.scannedAt = Date.now();
       }
       await sleep(LOOK_MS, undefined, { signal });
     }
@@ -73,6 +97,8 @@ export class LineageRecorder {
       if (batch.length >= BATCH) await write();
     }
     await write();
+    report('reading the GitOps repositories');
+    await this.gitops.scan(signal, true);
     return count;
   }
 

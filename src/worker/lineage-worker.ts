@@ -1,31 +1,35 @@
 // The part of a process that writes the lineage: polls a task queue of its own, because not every worker reaches the store.
 import { hostname } from 'node:os';
 import { type NativeConnection, Worker } from '@temporalio/worker';
+import type { RecordingMemory } from '../activities/index.js';
 import { LINEAGE_ID, LINEAGE_WORKFLOW, lineageQueueOf } from '../domain/temporal-names.js';
 import type { LineageStore, StoreHandle } from '../lineage/store.js';
 import type { Logger } from '../telemetry/log.js';
 import type { TemporalClient } from '../temporal/connect.js';
 import { inActivity } from './activity-context.js';
+import { gitCacheOf, type WorkerConfig } from './config.js';
 import { LineageRecorder } from './lineage-recorder.js';
 import { startStanding } from './standing.js';
 import type { RunningWorker } from './worker.js';
 
 export interface LineageWorkerDependencies {
   readonly store: StoreHandle;
-  readonly taskQueue: string;
+  readonly config: Pick<WorkerConfig, 'taskQueue' | 'data'>;
   readonly connection: NativeConnection;
   readonly temporal: TemporalClient;
   readonly log: Logger;
 }
 
 export async function startLineageWorker(dependencies: LineageWorkerDependencies): Promise<RunningWorker> {
-  const { store, taskQueue, connection, temporal, log } = dependencies;
+  const { store, connection, temporal, log } = dependencies;
+  const { taskQueue, data } = dependencies.config;
+  const cache = gitCacheOf(data);
   const { client, namespace } = temporal;
   const identity = `${process.pid}@${hostname()}`;
   const recorders = new WeakMap<LineageStore, LineageRecorder>();
   const recorder = async () => {
     const open = await store.open();
-    const known = recorders.get(open) ?? new LineageRecorder({ client, namespace, store: open });
+    const known = recorders.get(open) ?? new LineageRecorder({ client, namespace, store: open, cache, log });
     recorders.set(open, known);
     return known;
   };
@@ -38,6 +42,8 @@ export async function startLineageWorker(dependencies: LineageWorkerDependencies
       recordReleases: () =>
         inActivity(identity, log, {}, async (context) => {
           context.report('opening the lineage store');
+          const { unrecorded = 0 } = (context.remembered ?? {}) as Partial<RecordingMemory>;
+          context.remember({ unrecorded: Math.max(1, unrecorded) } satisfies RecordingMemory); // until it answers
           await (await recorder()).follow(context);
         }),
     },

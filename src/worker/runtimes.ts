@@ -1,5 +1,4 @@
 // Which adapters stand behind the ports: this machine's, or a cluster's. The only place that knows both.
-import { join } from 'node:path';
 import { ArgoCdSyncWatcher } from '../activities/argocd/argocd.js';
 import type { SyncWatcher } from '../activities/argocd/watcher.js';
 import type { ImageBuilder } from '../activities/build/builder.js';
@@ -15,7 +14,7 @@ import { LocalJobRunner } from '../activities/training/local.js';
 import type { JobRunner } from '../activities/training/runner.js';
 import { KubernetesApi } from '../kubernetes/api.js';
 import type { Logger } from '../telemetry/log.js';
-import type { WorkerConfig } from './config.js';
+import { gitCacheOf, type WorkerConfig } from './config.js';
 
 export interface Runtime {
   readonly adapters: {
@@ -34,14 +33,14 @@ export async function runtimeOf(config: WorkerConfig, log: Logger): Promise<Runt
   return config.runtime === 'kubernetes' ? kubernetesRuntime(config, log) : localRuntime(config);
 }
 
-const gitCacheOf = ({ data }: WorkerConfig) => join(data, 'git');
-const gitopsOf = (config: WorkerConfig) => new GitGitOpsRepository(gitCacheOf(config), config.gitIdentity);
+const gitopsOf = (config: WorkerConfig) =>
+  new GitGitOpsRepository(gitCacheOf(config.data), config.gitIdentity);
 
 export function localRuntime(config: WorkerConfig): Runtime {
   const { data, workloadTelemetry } = config;
   return {
     adapters: {
-      source: gitSource(gitCacheOf(config)),
+      source: gitSource(gitCacheOf(config.data)),
       runner: new LocalJobRunner({ data, workloadTelemetry, backoffSeconds: config.jobBackoffSeconds }),
       builder: new LocalImageBuilder({
         data,
@@ -68,7 +67,7 @@ async function kubernetesRuntime(config: WorkerConfig, log: Logger): Promise<Run
   const { ociImage, registrySecret, registryCertificates, handoverSeconds } = kubernetes;
   return {
     adapters: {
-      source: gitSource(gitCacheOf(config)),
+      source: gitSource(gitCacheOf(config.data)),
       runner: new KubernetesJobRunner(api, watches, {
         namespace: kubernetes.jobNamespace ?? api.namespace,
         workloadTelemetry,
@@ -86,7 +85,7 @@ async function kubernetesRuntime(config: WorkerConfig, log: Logger): Promise<Run
         ...kubernetes.buildkit,
         contexts: config.buildContexts,
         insecureRegistry: config.insecureRegistry,
-        gitCache: gitCacheOf(config),
+        gitCache: gitCacheOf(config.data),
       }),
       gitops,
       registry,

@@ -1,6 +1,7 @@
 // Lineage of real releases: written while they run, found by every id, and made again from what Temporal still knows.
 import { execFile } from 'node:child_process';
 import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -155,6 +156,44 @@ describe('a release', () => {
   });
 });
 
+describe('a release that somebody takes back by hand', () => {
+  /** A clone of the GitOps repository, to do with as a person does. */
+  const clone = (gitops: string, name: string) => {
+    const directory = join(world.directory, name);
+    git(world.directory, 'clone', '--quiet', gitops, directory);
+    return directory;
+  };
+  const windows = async (id: string) => (await reader.find(id)).releases[0]?.deployments ?? [];
+
+  it('ends its window, and opens another one of the release before it', async () => {
+    const model = world.model('reverted');
+    const first = await world.release(model.url, 'SUCCEEDED');
+    git(model.directory, 'commit', '--quiet', '--allow-empty', '--message', 'Again');
+    const second = await world.release(model.url, 'SUCCEEDED');
+    await recorded(second.release, 'SUCCEEDED');
+    const hands = clone(model.gitops, 'hands');
+    git(hands, 'revert', '--no-edit', 'HEAD');
+    git(hands, 'push', '--quiet');
+    const revert = git(hands, 'rev-parse', 'HEAD').trim();
+    const at = new Date(git(hands, 'show', '--no-patch', '--format=%cI').trim()).toISOString();
+    const [, back] = await until(async () => {
+      const found = await windows(first.release);
+      return found.length > 1 ? found : undefined;
+    });
+    expect(back).toEqual({ environment: 'production', commit: revert, from: at, to: null, rollback: true });
+    expect(await windows(second.release)).toMatchObject([{ to: at }]);
+    expect((await reader.impact(`model:${second.training?.digest}`)).serving).toEqual([]);
+    expect((await reader.find(revert)).releases.map(({ release }) => release)).toEqual([first.release]);
+
+    // The later one again, by a commit that has the trailers of the release's own.
+    git(hands, 'cherry-pick', second.deployments[0]?.commit ?? '');
+    git(hands, 'push', '--quiet');
+    const forth = await until(async () => (await windows(second.release))[1]);
+    expect(forth).toMatchObject({ rollback: true, to: null });
+    expect((await windows(first.release))[1]?.to).toBe(forth.from);
+  });
+});
+
 describe('the commands', () => {
   it('print the chain, and as JSON what the contract says', async () => {
     const [{ release, traceId } = { release: '', traceId: '' }] = (await reader.find('model:twice')).releases;
@@ -198,6 +237,13 @@ describe('a database that is away', () => {
 
 describe('a store that was lost', () => {
   it('is made again, row by row the same', async () => {
+    await until(async () => {
+      const late = (await store.targets()).filter(
+        ({ repository, scanned }) =>
+          git(repository.replace('file://', ''), 'rev-parse', 'main').trim() !== scanned,
+      );
+      return late.length === 0 || undefined;
+    });
     const again = await postgres.database('again');
     await throughline('lineage', 'rebuild', '--database', again);
     const rebuilt = await LineageStore.open({ url: again });

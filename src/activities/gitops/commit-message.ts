@@ -42,6 +42,8 @@ export interface DeployTrailers {
   readonly model: string;
   readonly environment: string;
   readonly requestedAt: string;
+  /** Committer's date. ISO 8601. */
+  readonly committedAt: string;
 }
 
 const FIELDS = ['Release-Id', 'Model', 'Environment', 'Requested-At'] as const;
@@ -49,19 +51,20 @@ const UNIT = '%x1f';
 const RECORD = '%x1e';
 
 /** `--format` for git log whose output {@link parseLog} reads. */
-export const LOG_FORMAT = `--format=%H${FIELDS.map((name) => `${UNIT}%(trailers:key=${name},valueonly,separator=%x2C)`).join('')}${RECORD}`;
+export const LOG_FORMAT = `--format=%H${FIELDS.map((name) => `${UNIT}%(trailers:key=${name},valueonly,separator=%x2C)`).join('')}${UNIT}%cI${RECORD}`;
 
 export function parseLog(output: string): DeployTrailers[] {
   return output
     .split('\x1e')
     .map((record) => record.trim().split('\x1f'))
-    .filter((fields) => fields.length === FIELDS.length + 1)
-    .map(([commit = '', release = '', model = '', environment = '', requestedAt = '']) => ({
+    .filter((fields) => fields.length === FIELDS.length + 2)
+    .map(([commit = '', release = '', model = '', environment = '', requestedAt = '', committedAt = '']) => ({
       commit,
       release: release.trim(),
       model: model.trim(),
       environment: environment.trim(),
       requestedAt: requestedAt.trim(),
+      committedAt: committedAt.trim(),
     }));
 }
 

@@ -3,7 +3,10 @@
 import { isDeepStrictEqual } from 'node:util';
 import { LineCounter, parseAllDocuments } from 'yaml';
 import { type Location, ThroughlineError } from '../../domain/errors.js';
+import { ATTR, RESOURCE_ANNOTATION_PREFIX } from '../../telemetry/attributes.js';
 import { UneditableYaml, YamlText } from './yaml-edit.js';
+
+const RELEASE_ANNOTATION = `${RESOURCE_ANNOTATION_PREFIX}${ATTR.pipelineRunId}`;
 
 export interface ManifestChange {
   readonly container: string;
@@ -210,4 +213,27 @@ function plain(values: unknown): unknown {
 function placeOf(text: string, file: string, offset: number): Location {
   const before = text.slice(0, offset).split('\n');
   return { file, line: before.length, column: (before.at(-1)?.length ?? 0) + 1 };
+}
+
+/** What a pod template of a manifest says that it is: the release of its annotation, and the digests of its images. */
+export interface DeployedTemplate {
+  readonly release: string | undefined;
+  readonly digests: readonly string[];
+}
+
+/** What the manifest deploys, as far as it can be read: somebody may have written anything. */
+export function deployedIn(text: string): DeployedTemplate[] {
+  const documents = parseAllDocuments(text, { merge: true });
+  return ('empty' in documents ? [] : documents).flatMap((document) => {
+    if (document.errors.length > 0) return [];
+    const template = podTemplate(document.toJS());
+    if (!template) return [];
+    const images = (template.spec?.containers ?? []).map((container) => String(container?.image ?? ''));
+    return [
+      {
+        release: template.metadata?.annotations?.[RELEASE_ANNOTATION],
+        digests: images.flatMap((image) => /sha256:[0-9a-f]{64}$/.exec(image)?.[0] ?? []),
+      },
+    ];
+  });
 }

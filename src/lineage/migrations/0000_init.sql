@@ -84,6 +84,7 @@ CREATE TABLE "targets" (
 	"repository" text NOT NULL,
 	"manifest" text NOT NULL,
 	"branch" text NOT NULL,
+	"scanned" text,
 	CONSTRAINT "targets_environment_model_repository_manifest_pk" PRIMARY KEY("environment","model","repository","manifest")
 );
 --> statement-breakpoint

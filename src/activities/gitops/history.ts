@@ -1,0 +1,55 @@
+// What has been written into a manifest, by whomever: the line of a branch's commits that changed it.
+import { gitIn, Mirror } from '../../git/index.js';
+import { MAX_MANIFEST_BYTES } from '../../plan/index.js';
+import { type DeployTrailers, LOG_FORMAT, parseLog } from './commit-message.js';
+import { type DeployedTemplate, deployedIn } from './manifest.js';
+
+/** Commits of a branch that changed a manifest; trailers are empty where a person made it. */
+export interface ManifestHistory {
+  readonly tip: string;
+  /** Oldest first, those after `since` where that is in the branch's history, otherwise all: then `since` is undefined. */
+  changes(
+    manifest: string,
+    since: string | undefined,
+  ): Promise<{ readonly since: string | undefined; readonly commits: readonly DeployTrailers[] }>;
+  /** What the manifest deployed then; nothing where it was not there. */
+  deployed(manifest: string, commit: string): Promise<readonly DeployedTemplate[]>;
+}
+
+/** Reads the branch as it is now. Throws where the repository cannot be read. */
+export async function manifestHistory(
+  cache: string,
+  repository: string,
+  branch: string,
+  signal?: AbortSignal,
+): Promise<ManifestHistory> {
+  const mirror = await Mirror.open(cache, repository);
+  const tip = await mirror.fetchBranch(branch, signal);
+  return {
+    tip,
+    async changes(manifest, since) {
+      const known =
+        since !== undefined &&
+        (await mirror.hasHere(since)) &&
+        (await mirror.isAncestor(since as typeof tip, tip));
+      // The branch's own line: what a merge brought counts from the merge on.
+      const log = await gitIn(mirror.directory, signal).raw([
+        '--literal-pathspecs',
+        'log',
+        '--first-parent',
+        '-m',
+        '--reverse',
+        LOG_FORMAT,
+        known ? `${since}..${tip}` : tip,
+        '--',
+        manifest,
+      ]);
+      return { since: known ? since : undefined, commits: parseLog(log) };
+    },
+    async deployed(manifest, commit) {
+      const files = mirror.files(commit as typeof tip);
+      if ((await files.kind(manifest)) !== 'file') return [];
+      return deployedIn(await files.read(manifest, MAX_MANIFEST_BYTES));
+    },
+  };
+}
