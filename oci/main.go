@@ -9,12 +9,12 @@ import (
 )
 
 func main() {
-	commands := map[string]func([]string) int{"push-model": pushModel, "digest": printDigest}
+	commands := map[string]func([]string) int{"push-model": pushModel, "digest": printDigest, "attest": attest, "evidence": printEvidence}
 	if len(os.Args) >= 2 {
 		if command, known := commands[os.Args[1]]; known {
 			os.Exit(command(os.Args[2:]))
 		}
 	}
-	fmt.Fprintln(os.Stderr, "usage: throughline-oci push-model --directory DIR --reference REPOSITORY:TAG\n       throughline-oci digest REFERENCE")
+	fmt.Fprintln(os.Stderr, "usage: throughline-oci push-model --directory DIR --reference REPOSITORY:TAG\n       throughline-oci digest REFERENCE\n       throughline-oci attest REPOSITORY@DIGEST < ATTESTATIONS\n       throughline-oci evidence REFERENCE")
 	os.Exit(2)
 }

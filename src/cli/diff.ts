@@ -1,12 +1,11 @@
 import type { Command } from 'commander';
-import { ThroughlineError } from '../domain/errors.js';
 import { parseCommitSha } from '../domain/ids.js';
 import { Mirror } from '../git/index.js';
-import type { LineageReader, ReleaseAnswer } from '../lineage/index.js';
+import type { ReleaseAnswer } from '../lineage/index.js';
 import { type CommitLog, differenceOf, differenceText } from '../lineage/index.js';
 import { cacheDirectory, gitCacheOf } from '../worker/config.js';
 import { print, printJson, say } from './output.js';
-import { type StoreOptions, withReader, withStore } from './store.js';
+import { onlyRelease, type StoreOptions, withReader, withStore } from './store.js';
 
 export function diffCommand(program: Command): void {
   withStore(program.command('diff'))
@@ -16,24 +15,13 @@ export function diffCommand(program: Command): void {
     .option('--no-log', 'leave the log of commits out: it is read from the model’s repository')
     .action((before: string, after: string, options: StoreOptions & { log: boolean }) =>
       withReader(options, async (reader) => {
-        const [a, b] = [await only(reader, before), await only(reader, after)];
+        const [a, b] = [await onlyRelease(reader, before), await onlyRelease(reader, after)];
         const difference = differenceOf(a, b);
         const log = options.log ? await logOf(a, b) : undefined;
         if (options.json) printJson({ ...difference, log: log ?? null });
         else print(differenceText(difference, log));
       }),
     );
-}
-
-async function only(reader: LineageReader, id: string): Promise<ReleaseAnswer> {
-  const { releases, more } = await reader.find(id);
-  const [release] = releases;
-  if (!release || releases.length > 1) {
-    throw new ThroughlineError('TL_REQUEST_INVALID', `${id} is not the id of one release`, {
-      expected: `one of: ${releases.map((one) => one.release).join(', ')}${more ? ', …' : ''}`,
-    });
-  }
-  return release;
 }
 
 /** A repository that cannot be read takes nothing else from the answer. */

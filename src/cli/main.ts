@@ -1,6 +1,7 @@
 // The command line: parses, and hands over. One file a command.
 import { Command, CommanderError } from 'commander';
 import { VERSION } from '../version.js';
+import { attestCommand } from './attest.js';
 import { cancelCommand } from './cancel.js';
 import { diffCommand } from './diff.js';
 import { impactCommand } from './impact.js';
@@ -13,6 +14,7 @@ import { devCommand, gatewayCommand, workerCommand } from './serve.js';
 import { statusCommand } from './status.js';
 import { traceCommand } from './trace.js';
 import { validateCommand } from './validate.js';
+import { verifyCommand } from './verify.js';
 
 const program = new Command('throughline')
   .description('Durable, traceable releases of machine-learning models, on Temporal.')
@@ -31,6 +33,8 @@ for (const add of [
   lineageCommand,
   impactCommand,
   diffCommand,
+  attestCommand,
+  verifyCommand,
   validateCommand,
   gatewayCommand,
   workerCommand,

@@ -7,6 +7,7 @@ import {
   embeddedStore,
   GatewayReader,
   type LineageReader,
+  type ReleaseAnswer,
   StoreHandle,
   StoreReader,
 } from '../lineage/index.js';
@@ -61,4 +62,16 @@ async function readerOf(options: StoreOptions): Promise<LineageReader> {
       '--database or THROUGHLINE_DATABASE_URL, --gateway or THROUGHLINE_GATEWAY_URL, or a `throughline dev` that ran on this machine',
     found: `nothing in ${data}`,
   });
+}
+
+/** The one release that has the id. */
+export async function onlyRelease(reader: LineageReader, id: string): Promise<ReleaseAnswer> {
+  const { releases, more } = await reader.find(id);
+  const [release] = releases;
+  if (!release || releases.length > 1) {
+    throw new ThroughlineError('TL_REQUEST_INVALID', `${id} is not the id of one release`, {
+      expected: `one of: ${releases.map((one) => one.release).join(', ')}${more ? ', …' : ''}`,
+    });
+  }
+  return release;
 }

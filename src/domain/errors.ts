@@ -262,6 +262,11 @@ export const ERROR_KINDS = {
     'Write one JSON object of at most 4096 bytes: {"model":{"id","uri","digest"},"metrics":{…}}.',
   ),
   TL_ROUTE_NOT_FOUND: kind(404, 'The API has no such route.', '/openapi.json describes the API.'),
+  TL_SIGNING_FAILED: kind(
+    503,
+    'A statement could not be signed.',
+    'Look at the signing command: it gets the bytes on standard input, and writes the signature to standard output.',
+  ),
   TL_STORE_UNREACHABLE: kind(
     503,
     'The lineage store did not answer.',

@@ -42,6 +42,8 @@ function lineageSchemas(): Record<string, unknown> {
   };
   const window = {
     environment: string,
+    repository: string,
+    manifest: string,
     commit: string,
     from: nullable(dateTime),
     to: nullable(dateTime),
@@ -63,6 +65,7 @@ function lineageSchemas(): Record<string, unknown> {
         model: nullable(string),
         repository: string,
         ref: string,
+        planPath: string,
         commit: nullable(string),
         dataset: nullable({ type: 'string', description: 'name@version' }),
         datasetDigest: nullable(string),
@@ -80,6 +83,7 @@ function lineageSchemas(): Record<string, unknown> {
         pods: { type: 'array', items: { type: 'object', properties: { namespace: string, name: string } } },
         modelId: nullable(string),
         modelDigest: nullable(digest),
+        modelUri: nullable(string),
         image: nullable(string),
         imageDigest: nullable(digest),
         gitopsCommits: { type: 'array', items: string },

@@ -12,6 +12,8 @@ export interface Match {
 /** When an environment ran what the release had made. ISO 8601, UTC; `to` is null while it does. */
 export interface DeploymentWindow {
   readonly environment: string;
+  readonly repository: string;
+  readonly manifest: string;
   readonly commit: string;
   /** Null where it is not known to have been rolled out. */
   readonly from: string | null;
@@ -38,6 +40,7 @@ export interface ReleaseAnswer {
   readonly model: string | null;
   readonly repository: string;
   readonly ref: string;
+  readonly planPath: string;
   readonly commit: string | null;
   /** `name@version`. */
   readonly dataset: string | null;
@@ -53,6 +56,7 @@ export interface ReleaseAnswer {
   readonly pods: readonly PodAnswer[];
   readonly modelId: string | null;
   readonly modelDigest: string | null;
+  readonly modelUri: string | null;
   readonly image: string | null;
   readonly imageDigest: string | null;
   readonly gitopsCommits: readonly string[];

@@ -70,6 +70,7 @@ export async function impact(database: Database, text: string): Promise<ImpactAn
     database.execute<RanRow>(sql`${found}
       select ${deployments.release} as release, ${deployments.environment} as environment,
         ${deployments.model} as model, ${deployments.imageDigest} as image_digest, ${deployments.commit} as commit,
+        ${deployments.repository} as repository, ${deployments.manifest} as manifest,
         ${deployments.cause} as cause, ${deployments.servedFrom} as from, ${servedUntil} as to
       from ${deployments} where ${deployments.release} in (select release from found)
       order by ${deployments.servedFrom} desc nulls last, ${deployments.commit}`),
@@ -81,6 +82,8 @@ export async function impact(database: Database, text: string): Promise<ImpactAn
     model: row.model,
     imageDigest: row.image_digest,
     environment: row.environment,
+    repository: row.repository,
+    manifest: row.manifest,
     commit: row.commit,
     from: isoText(row.from),
     to: isoText(row.to),
@@ -117,6 +120,8 @@ interface RanRow extends Record<string, unknown> {
   readonly environment: string;
   readonly model: string;
   readonly image_digest: string | null;
+  readonly repository: string;
+  readonly manifest: string;
   readonly commit: string;
   readonly cause: string;
   readonly from: Date | string | null;
@@ -248,6 +253,7 @@ export async function chainsOf(database: Database, ids: readonly string[]): Prom
       model: row.model,
       repository: row.repository,
       ref: row.ref,
+      planPath: row.planPath,
       commit: row.commit,
       dataset: row.datasetName && `${row.datasetName}@${row.datasetVersion}`,
       datasetDigest: row.datasetDigest,
@@ -264,6 +270,7 @@ export async function chainsOf(database: Database, ids: readonly string[]): Prom
       pods: podRows.filter(({ release }) => release === row.id).map(podAnswer),
       modelId: row.modelId,
       modelDigest: row.modelDigest,
+      modelUri: row.modelUri,
       image: row.image,
       imageDigest: row.imageDigest,
       gitopsCommits: [...new Set(own.map((one) => one.row.commit))],
@@ -292,6 +299,8 @@ function podAnswer(row: typeof pods.$inferSelect): PodAnswer {
 function windowOf({ row, to }: { row: typeof deployments.$inferSelect; to: Date | null }): DeploymentWindow {
   return {
     environment: row.environment,
+    repository: row.repository,
+    manifest: row.manifest,
     commit: row.commit,
     from: iso(row.servedFrom),
     to: iso(to),

@@ -3,6 +3,7 @@
 import type { Problem } from '../domain/errors.js';
 import type { GitOpsCommit, PodRecord } from '../domain/release.js';
 import { parseTraceparent } from '../domain/trace.js';
+import { withoutUser } from '../domain/urls.js';
 import type { Closing, KnownRecord, ReleaseRun } from '../telemetry/history.js';
 import { projectTrace } from '../telemetry/projection.js';
 import type { DeploymentRow, PodRow, ReleaseRow } from './schema.js';
@@ -29,7 +30,7 @@ export function lineageOf(runs: readonly ReleaseRun[]): LineageRecord {
     id: request.release,
     status,
     model: record?.model ?? null,
-    repository: request.repository,
+    repository: withoutUser(request.repository),
     ref: request.ref,
     planPath: request.planPath,
     commit: record?.commit ?? null,

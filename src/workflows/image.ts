@@ -1,6 +1,7 @@
 // What an image says of itself. The same entries are OCI annotations of the manifest and labels of the configuration.
 import type { CommitSha } from '../domain/ids.js';
 import type { ReleaseRequest, TrainedModel } from '../domain/release.js';
+import { withoutUser } from '../domain/urls.js';
 import type { Plan } from '../plan/schema.js';
 import { LABEL_PREFIX } from '../telemetry/attributes.js';
 
@@ -52,9 +53,4 @@ function sourceAnnotations(
       .toISOString()
       .replace('.000Z', 'Z'),
   };
-}
-
-/** I9: a URL may carry a token. */
-function withoutUser(url: string): string {
-  return url.replace(/^([a-z][a-z0-9+.-]*:\/\/)[^/@]*@/i, '$1');
 }

@@ -180,7 +180,15 @@ describe('a release that somebody takes back by hand', () => {
       const found = await windows(first.release);
       return found.length > 1 ? found : undefined;
     });
-    expect(back).toEqual({ environment: 'production', commit: revert, from: at, to: null, rollback: true });
+    expect(back).toEqual({
+      environment: 'production',
+      repository: `file://${model.gitops}`,
+      manifest: 'k8s/deployment.yaml',
+      commit: revert,
+      from: at,
+      to: null,
+      rollback: true,
+    });
     expect(await windows(second.release)).toMatchObject([{ to: at }]);
     expect((await reader.impact(`model:${second.training?.digest}`)).serving).toEqual([]);
     expect((await reader.find(revert)).releases.map(({ release }) => release)).toEqual([first.release]);

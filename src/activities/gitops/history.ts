@@ -1,4 +1,5 @@
 // What has been written into a manifest, by whomever: the line of a branch's commits that changed it.
+import { parseCommitSha } from '../../domain/ids.js';
 import { gitIn, Mirror } from '../../git/index.js';
 import { MAX_MANIFEST_BYTES } from '../../plan/index.js';
 import { type DeployTrailers, LOG_FORMAT, parseLog } from './commit-message.js';
@@ -16,15 +17,16 @@ export interface ManifestHistory {
   deployed(manifest: string, commit: string): Promise<readonly DeployedTemplate[]>;
 }
 
-/** Reads the branch as it is now. Throws where the repository cannot be read. */
+/** Reads a branch as it is now, or a commit. Throws where the repository cannot be read. */
 export async function manifestHistory(
   cache: string,
   repository: string,
-  branch: string,
+  at: { readonly branch: string } | { readonly commit: string },
   signal?: AbortSignal,
 ): Promise<ManifestHistory> {
   const mirror = await Mirror.open(cache, repository);
-  const tip = await mirror.fetchBranch(branch, signal);
+  const tip = 'branch' in at ? await mirror.fetchBranch(at.branch, signal) : parseCommitSha(at.commit);
+  if ('commit' in at && !(await mirror.has(tip, signal))) throw new Error(`there is no commit ${tip}`);
   return {
     tip,
     async changes(manifest, since) {

@@ -1,0 +1,117 @@
+import type { Command } from 'commander';
+import { manifestHistory } from '../activities/gitops/history.js';
+import { ThroughlineError } from '../domain/errors.js';
+import { KubernetesApi, resourcePath } from '../kubernetes/api.js';
+import type { Pod } from '../kubernetes/objects.js';
+import { NO_POLICY, readPolicy } from '../provenance/policy.js';
+import { SignatureVerifier } from '../provenance/signing.js';
+import { type Verification, verifyImage } from '../provenance/verify.js';
+import { cacheDirectory, gitCacheOf } from '../worker/config.js';
+import { evidenceStore } from './evidence.js';
+import { EXIT, print, printJson } from './output.js';
+import { onlyRelease, type StoreOptions, withReader, withStore } from './store.js';
+
+interface VerifyCommandOptions extends StoreOptions {
+  readonly key?: readonly string[];
+  readonly policy?: string;
+}
+
+/** May be given several times. */
+const collect = (value: string, before: readonly string[] = []): readonly string[] => [...before, value];
+
+const MARKS = { passed: '✔', failed: '✘', unknown: '?' } as const;
+
+export function verifyCommand(program: Command): void {
+  withStore(program.command('verify'))
+    .description(
+      'check that an image is what its attestations say, back to commit and dataset: from its registry and a public key alone',
+    )
+    .argument(
+      '<what>',
+      'an image; pod:NAMESPACE/NAME; or the id of a release, a model or anything else that is one’s alone',
+    )
+    .option('--key <file>', 'public key that may have signed, PEM; may be given several times', collect)
+    .option('--policy <file>', 'what else has to be true')
+    .action(async (what: string, options: VerifyCommandOptions) => {
+      const policy = options.policy ? await readPolicy(options.policy) : NO_POLICY;
+      const keys = [...(options.key ?? []), ...policy.signers];
+      if (keys.length === 0) {
+        throw new ThroughlineError('TL_CONFIG_INVALID', 'There is no key to verify with', {
+          expected: '--key FILE, or signers in the policy',
+        });
+      }
+      const signatures = await SignatureVerifier.of(keys);
+      const evidence = evidenceStore();
+      const verified: Verification[] = [];
+      for (const image of await imagesOf(what, options))
+        verified.push(await verifyImage(image, { evidence, signatures, policy, committed }));
+      if (options.json) printJson(verified.length === 1 ? verified[0] : verified);
+      else print(verified.map(verificationText).join('\n\n'));
+      process.exitCode = verified.every((one) => one.verified) ? EXIT.ok : EXIT.failed;
+    });
+}
+
+/** An image's reference is taken as it is; everything else is looked for where it is known. */
+async function imagesOf(what: string, options: StoreOptions): Promise<string[]> {
+  const [, namespace, name] = /^pod:([^/]+)\/([^/]+)$/.exec(what) ?? [];
+  if (namespace && name) return imagesOfPod(namespace, name);
+  if (isImage(what)) return [what];
+  let image = '';
+  await withReader(options, async (reader) => {
+    const release = await onlyRelease(reader, what);
+    if (!release.image || !release.imageDigest) {
+      throw new ThroughlineError('TL_IMAGE_NOT_FOUND', `${release.release} has built no image`);
+    }
+    image = `${release.image}@${release.imageDigest}`;
+  });
+  return [image];
+}
+
+/** With a registry's name before the first slash, and a tag or a digest. */
+function isImage(text: string): boolean {
+  const [host = '', ...path] = text.split('/');
+  return path.length > 0 && (/[.:]/.test(host) || host === 'localhost') && /[:@]/.test(path.at(-1) ?? '');
+}
+
+/** What its containers really run, by digest. */
+async function imagesOfPod(namespace: string, name: string): Promise<string[]> {
+  const api = await KubernetesApi.fromEnvironment();
+  try {
+    const pod = await api.get<Pod>(resourcePath('v1', namespace, 'pods', name));
+    const images = (pod.status?.containerStatuses ?? []).flatMap(({ image, imageID }) => {
+      const digest = /sha256:[0-9a-f]{64}$/.exec(imageID ?? '')?.[0];
+      const repository = (imageID ?? '').includes('@')
+        ? imageID?.replace(/@.*$/, '')
+        : image?.replace(/@.*$/, '').replace(/:[^:/]+$/, '');
+      return digest && repository ? [`${repository}@${digest}`] : [];
+    });
+    if (images.length === 0)
+      throw new ThroughlineError('TL_IMAGE_NOT_FOUND', `Pod ${namespace}/${name} runs no image by digest`);
+    return images;
+  } finally {
+    await api.close();
+  }
+}
+
+/** Where the GitOps repository can be read from here. */
+async function committed(
+  repository: string,
+  commit: string,
+  manifest: string,
+): Promise<readonly string[] | undefined> {
+  try {
+    const history = await manifestHistory(gitCacheOf(cacheDirectory()), repository, { commit });
+    return (await history.deployed(manifest, commit)).flatMap(({ digests }) => digests);
+  } catch {
+    return undefined;
+  }
+}
+
+function verificationText({ image, digest, verified, checks, chain }: Verification): string {
+  const rows = Object.entries(chain).filter(([name, value]) => name !== 'metrics' && value !== undefined);
+  return [
+    `${verified ? '✔ verified' : '✘ not verified'}  ${image}${digest && !image.includes(digest) ? ` (${digest})` : ''}`,
+    ...checks.map(({ what, result, detail }) => `  ${MARKS[result]} ${what}${detail ? `: ${detail}` : ''}`),
+    ...rows.map(([name, value]) => `  ${name.padEnd(12)} ${value}`),
+  ].join('\n');
+}

@@ -1,0 +1,165 @@
+// What a release attests, as in-toto statements: how its model was trained, that the gate accepted it, how its image was
+// built, and what was deployed. Pure: the same release gives the same bytes, so that a repetition attests nothing new.
+//
+//   in-toto Attestation Framework, Statement v1
+//   SLSA, Build Provenance v1 (https://slsa.dev/spec/v1.0/provenance)
+//   in-toto, Test Result v0.1
+import type { ReleaseAnswer } from '../lineage/index.js';
+
+export const STATEMENT_TYPE = 'https://in-toto.io/Statement/v1';
+export const PREDICATE = {
+  provenance: 'https://slsa.dev/provenance/v1',
+  testResult: 'https://in-toto.io/attestation/test-result/v0.1',
+  deployment: 'https://throughline.dev/attestation/deployment/v1',
+} as const;
+export const BUILD_TYPE = {
+  training: 'https://throughline.dev/build/training/v1',
+  image: 'https://throughline.dev/build/image/v1',
+} as const;
+const BUILDER = 'https://throughline.dev/worker';
+
+/** in-toto Attestation Framework, ResourceDescriptor v1. */
+export interface Resource {
+  readonly name?: string;
+  readonly uri?: string;
+  readonly digest?: Readonly<Record<string, string>>;
+  readonly annotations?: Readonly<Record<string, unknown>>;
+}
+
+export interface Statement<Predicate = Readonly<Record<string, unknown>>> {
+  readonly _type: typeof STATEMENT_TYPE;
+  readonly subject: readonly Resource[];
+  readonly predicateType: string;
+  readonly predicate: Predicate;
+}
+
+/** A statement and the artifact that it lies beside. */
+export interface Attestable {
+  readonly statement: Statement;
+  /** `repository@sha256:…` */
+  readonly beside: string;
+}
+
+/** Everything that a release can attest; nothing of what it did not come to. */
+export function statementsOf(release: ReleaseAnswer): Attestable[] {
+  const { modelDigest, modelUri, imageDigest, image } = release;
+  const model = modelUri?.startsWith('oci://') ? modelUri.slice('oci://'.length) : undefined;
+  const statements: Attestable[] = [];
+  if (model && modelDigest) {
+    statements.push({ statement: training(release), beside: model });
+    const gate = gateOf(release);
+    if (gate) statements.push({ statement: gate, beside: model });
+  }
+  const built = image && imageDigest ? `${repositoryOf(image)}@${imageDigest}` : undefined;
+  if (built) {
+    statements.push({ statement: imageProvenance(release), beside: built });
+    for (const one of deployments(release)) statements.push({ statement: one, beside: built });
+  }
+  return statements;
+}
+
+function training(release: ReleaseAnswer): Statement {
+  const { dataset, datasetDigest, training: run, parameters, metrics } = release;
+  return statement(modelOf(release), PREDICATE.provenance, {
+    buildDefinition: {
+      buildType: BUILD_TYPE.training,
+      externalParameters: { ...sourceOf(release), dataset, parameters },
+      internalParameters: { job: run?.job },
+      resolvedDependencies: [
+        commitOf(release),
+        { name: 'dataset', uri: `dataset:${dataset}`, ...digestOf(datasetDigest) },
+        ...(run?.image ? [{ name: 'trainer', uri: `oci://${run.image}`, ...digestOf(run.image) }] : []),
+      ],
+    },
+    runDetails: {
+      builder: { id: BUILDER },
+      metadata: { invocationId: release.release, ...timesOf(run?.startedAt, run?.endedAt) },
+      ...(metrics ? { byproducts: [{ name: 'metrics', annotations: metrics }] } : {}),
+    },
+  });
+}
+
+/** The gate has accepted it, or there would be no later stage. Undefined where it has not. */
+function gateOf(release: ReleaseAnswer): Statement | undefined {
+  const stage = release.stages.find(({ name }) => name === 'evaluate');
+  if (stage?.status !== 'SUCCEEDED' || !release.metrics) return undefined;
+  return statement(modelOf(release), PREDICATE.testResult, {
+    result: 'PASSED',
+    configuration: [commitOf(release)],
+    passedTests: Object.entries(release.metrics).map(([name, value]) => `${name}=${value}`),
+    url: release.release,
+  });
+}
+
+function imageProvenance(release: ReleaseAnswer): Statement {
+  const stage = release.stages.find(({ name }) => name === 'build');
+  return statement(imageOf(release), PREDICATE.provenance, {
+    buildDefinition: {
+      buildType: BUILD_TYPE.image,
+      externalParameters: sourceOf(release),
+      internalParameters: { modelId: release.modelId },
+      resolvedDependencies: [
+        commitOf(release),
+        { name: 'model', uri: release.modelUri ?? '', ...digestOf(release.modelDigest) },
+      ],
+    },
+    runDetails: {
+      builder: { id: BUILDER },
+      metadata: { invocationId: release.release, ...timesOf(stage?.startedAt, stage?.endedAt) },
+    },
+  });
+}
+
+function deployments(release: ReleaseAnswer): Statement[] {
+  return release.deployments
+    .filter(({ from, rollback }) => from !== null && !rollback)
+    .map(({ environment, commit, from, repository, manifest }) =>
+      statement(imageOf(release), PREDICATE.deployment, {
+        release: release.release,
+        environment,
+        gitops: { uri: `git+${repository}`, digest: { gitCommit: commit } },
+        manifest,
+        deployedAt: from,
+      }),
+    );
+}
+
+function statement(
+  subject: Resource,
+  predicateType: string,
+  predicate: Readonly<Record<string, unknown>>,
+): Statement {
+  return { _type: STATEMENT_TYPE, subject: [subject], predicateType, predicate };
+}
+
+const sourceOf = ({ repository, ref, planPath }: ReleaseAnswer) => ({ repository, ref, plan: planPath });
+
+const commitOf = ({ repository, commit }: ReleaseAnswer): Resource => ({
+  name: 'source',
+  uri: `git+${repository}@${commit}`,
+  digest: { gitCommit: commit ?? '' },
+});
+
+const modelOf = ({ modelUri, modelDigest, modelId }: ReleaseAnswer): Resource => ({
+  name: modelId ?? '',
+  uri: modelUri ?? '',
+  ...digestOf(modelDigest),
+});
+
+const imageOf = ({ image, imageDigest }: ReleaseAnswer): Resource => ({
+  name: image ?? '',
+  ...digestOf(imageDigest),
+});
+
+function digestOf(text: string | null | undefined): Pick<Resource, 'digest'> {
+  const sha256 = /sha256:([0-9a-f]{64})$/.exec(text ?? '')?.[1];
+  return sha256 ? { digest: { sha256 } } : {};
+}
+
+const timesOf = (startedOn: string | null | undefined, finishedOn: string | null | undefined) => ({
+  ...(startedOn ? { startedOn } : {}),
+  ...(finishedOn ? { finishedOn } : {}),
+});
+
+/** A tag is what follows the last colon; a colon before a slash is a port's. */
+const repositoryOf = (image: string) => image.replace(/:[^:/]+$/, '');
