@@ -105,6 +105,14 @@ export const YQ: Part = {
   programs: { 'github.com/mikefarah/yq/v4': 'yq' },
 };
 
+/** Upstream's verifier of signatures: what ours has to agree with. */
+export const COSIGN: Part = {
+  name: 'cosign',
+  module: 'cluster/parts/cosign',
+  version: 'v3.1.2',
+  programs: { 'github.com/sigstore/cosign/v3/cmd/cosign': 'cosign' },
+};
+
 /** Fakes nodes, for tests with many pods; built only where it is asked for. */
 export const KWOK: Part = {
   name: 'kwok',

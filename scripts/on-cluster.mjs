@@ -15,6 +15,9 @@ export const askCluster = (...parameters) =>
     maxBuffer: 1 << 26,
   });
 
+/** What the tests of provenance need besides. */
+export const testParts = () => ({ COSIGN_DIRECTORY: askCluster('part', 'cosign').trim() });
+
 /** What benchmarks need besides, as variables. */
 export const benchmarkParts = () => ({
   YQ_DIRECTORY: askCluster('part', 'yq').trim(),

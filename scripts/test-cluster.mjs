@@ -5,7 +5,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { benchmarkParts, onCluster } from './on-cluster.mjs';
+import { benchmarkParts, onCluster, testParts } from './on-cluster.mjs';
 import { main, say } from './setup.mjs';
 import { inventory, leftSince } from './traces-left.mjs';
 
@@ -23,9 +23,12 @@ await main(async () => {
       const projects = given.length > 0 ? ['--project=cluster'] : ['--project=cluster', '--project=bench'];
       const status = vitest(
         [...projects, '--reporter=verbose', '--reporter=json', `--outputFile.json=${report}`, ...given],
-        given.length > 0
-          ? {}
-          : { ...benchmarkParts(), BENCH_ROUNDS: '1', BENCH_SIZES: '10', BENCH_RELEASES: '10' },
+        {
+          ...testParts(),
+          ...(given.length > 0
+            ? {}
+            : { ...benchmarkParts(), BENCH_ROUNDS: '1', BENCH_SIZES: '10', BENCH_RELEASES: '10' }),
+        },
       );
       const counts = existsSync(report) ? JSON.parse(readFileSync(report, 'utf8')) : {};
       const { numPassedTests = 0, numFailedTests = 0, numPendingTests = 0 } = counts;

@@ -9,6 +9,7 @@ import type {
 } from '../domain/release.js';
 import type { TraceCarrier } from '../domain/trace.js';
 import type { JobManifest, Plan } from '../plan/index.js';
+import type { AttestedRelease } from '../provenance/statements.js';
 import type { SpanRecord } from '../telemetry/projection.js';
 import type { ImageBuild } from './build/builder.js';
 import type { LogPage, TrainingJob } from './training/runner.js';
@@ -39,6 +40,8 @@ export interface WorkerSettings {
   /** Of 0.1.0: whether the release starts the delivery of its own trace. Absent since there is one delivery for all. */
   readonly exportTrace?: boolean;
   readonly runtime: 'local' | 'kubernetes';
+  /** Whether the release attests what it makes. */
+  readonly attests?: boolean;
 }
 
 export interface DeploymentChange {
@@ -127,6 +130,11 @@ export interface Activities {
   awaitDeployment(wait: DeploymentWait): Promise<SyncedDeployment>;
   /** The commit of a deployment that was interrupted, where it got through. Changes nothing. */
   findDeployment(change: DeploymentChange): Promise<GitOpsCommit | undefined>;
+  /**
+   * Signs what the release has made so far, and puts it beside model and image. Idempotent: what is there already is not
+   * signed again. Gives how many statements there are.
+   */
+  attestRelease(release: AttestedRelease): Promise<number>;
   /** Hands spans to the collector: how 0.1.0 delivered them. */
   deliverSpans(spans: readonly SpanRecord[]): Promise<void>;
   /**

@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander';
 import { ThroughlineError } from '../domain/errors.js';
 import { attestRelease } from '../provenance/attest.js';
-import { commandSigner, keySigner, type StatementSigner } from '../provenance/signing.js';
+import { type StatementSigner, signerOf } from '../provenance/signing.js';
 import { evidenceStore } from './evidence.js';
 import { print, printJson } from './output.js';
 import { onlyRelease, type StoreOptions, withReader, withStore } from './store.js';
@@ -32,7 +32,7 @@ export function attestCommand(program: Command): void {
     )
     .action((id: string, options: AttestOptions) =>
       withReader(options, async (reader) => {
-        const signer = await signerOf(options);
+        const signer = await chosenSigner(options);
         const release = await onlyRelease(reader, id);
         const attested = await attestRelease(release, signer, evidenceStore());
         if (options.json) printJson({ release: release.release, attestations: attested });
@@ -43,9 +43,9 @@ export function attestCommand(program: Command): void {
     );
 }
 
-async function signerOf({ key, signCommand, publicKey }: AttestOptions): Promise<StatementSigner> {
-  if (key && !signCommand) return keySigner(key);
-  if (signCommand && publicKey && !key) return commandSigner(signCommand, publicKey);
+async function chosenSigner({ key, signCommand, publicKey }: AttestOptions): Promise<StatementSigner> {
+  if (key && !signCommand) return signerOf({ key });
+  if (signCommand && publicKey && !key) return signerOf({ command: signCommand, publicKey });
   throw new ThroughlineError('TL_CONFIG_INVALID', 'There is nothing to sign with', {
     expected: '--key FILE, or --sign-command COMMAND with --public-key FILE',
   });

@@ -1,8 +1,7 @@
 // Puts what a release attests beside its model and its image.
 import type { Attestation, EvidenceStore } from '../activities/registry/evidence.js';
-import type { ReleaseAnswer } from '../lineage/index.js';
 import { payloadOf, type StatementSigner, signStatement } from './signing.js';
-import { type Attestable, statementsOf } from './statements.js';
+import { type Attestable, type AttestedRelease, statementsOf } from './statements.js';
 
 export interface Attested {
   readonly predicateType: string;
@@ -16,7 +15,7 @@ export interface Attested {
  * not, and what is there already is not signed again.
  */
 export async function attestRelease(
-  release: ReleaseAnswer,
+  release: AttestedRelease,
   signer: StatementSigner,
   evidence: EvidenceStore,
   signal?: AbortSignal,

@@ -46,6 +46,13 @@ export async function commandSigner(command: string, publicKeyFile: string): Pro
   };
 }
 
+/** As configured. Throws TL_CONFIG_INVALID. */
+export function signerOf(
+  settings: { readonly key: string } | { readonly command: string; readonly publicKey: string },
+): Promise<Signer> {
+  return 'key' in settings ? keySigner(settings.key) : commandSigner(settings.command, settings.publicKey);
+}
+
 /** A signed statement, as it lies beside an image. */
 export async function signStatement(statement: Statement, signer: Signer): Promise<SerializedBundle> {
   const builder = new DSSEBundleBuilder({ signer, witnesses: [] });

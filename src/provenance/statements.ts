@@ -4,7 +4,7 @@
 //   in-toto Attestation Framework, Statement v1
 //   SLSA, Build Provenance v1 (https://slsa.dev/spec/v1.0/provenance)
 //   in-toto, Test Result v0.1
-import type { ReleaseAnswer } from '../lineage/index.js';
+import type { NonFinite, Stage } from '../domain/release.js';
 
 export const STATEMENT_TYPE = 'https://in-toto.io/Statement/v1';
 export const PREDICATE = {
@@ -33,6 +33,40 @@ export interface Statement<Predicate = Readonly<Record<string, unknown>>> {
   readonly predicate: Predicate;
 }
 
+/** What of a release is attested: as the workflow knows it, and as the lineage store has it (its answers are of this form). */
+export interface AttestedRelease {
+  readonly release: string;
+  readonly repository: string;
+  readonly ref: string;
+  readonly planPath: string;
+  readonly commit: string | null;
+  /** `name@version` */
+  readonly dataset: string | null;
+  readonly datasetDigest: string | null;
+  readonly parameters: Readonly<Record<string, string>>;
+  readonly metrics: Readonly<Record<string, number | NonFinite>> | null;
+  readonly training: {
+    readonly job: string;
+    readonly image: string | null;
+    readonly startedAt: string | null;
+    readonly endedAt: string | null;
+  } | null;
+  readonly modelId: string | null;
+  readonly modelDigest: string | null;
+  readonly modelUri: string | null;
+  readonly image: string | null;
+  readonly imageDigest: string | null;
+  readonly stages: readonly Pick<Stage, 'name' | 'status' | 'startedAt' | 'endedAt'>[];
+  readonly deployments: readonly {
+    readonly environment: string;
+    readonly repository: string;
+    readonly manifest: string;
+    readonly commit: string;
+    readonly from: string | null;
+    readonly rollback?: true;
+  }[];
+}
+
 /** A statement and the artifact that it lies beside. */
 export interface Attestable {
   readonly statement: Statement;
@@ -41,7 +75,7 @@ export interface Attestable {
 }
 
 /** Everything that a release can attest; nothing of what it did not come to. */
-export function statementsOf(release: ReleaseAnswer): Attestable[] {
+export function statementsOf(release: AttestedRelease): Attestable[] {
   const { modelDigest, modelUri, imageDigest, image } = release;
   const model = modelUri?.startsWith('oci://') ? modelUri.slice('oci://'.length) : undefined;
   const statements: Attestable[] = [];
@@ -58,12 +92,12 @@ export function statementsOf(release: ReleaseAnswer): Attestable[] {
   return statements;
 }
 
-function training(release: ReleaseAnswer): Statement {
+function training(release: AttestedRelease): Statement {
   const { dataset, datasetDigest, training: run, parameters, metrics } = release;
   return statement(modelOf(release), PREDICATE.provenance, {
     buildDefinition: {
       buildType: BUILD_TYPE.training,
-      externalParameters: { ...sourceOf(release), dataset, parameters },
+      externalParameters: { ...sourceOf(release), dataset, parameters: sorted(parameters) },
       internalParameters: { job: run?.job },
       resolvedDependencies: [
         commitOf(release),
@@ -74,24 +108,24 @@ function training(release: ReleaseAnswer): Statement {
     runDetails: {
       builder: { id: BUILDER },
       metadata: { invocationId: release.release, ...timesOf(run?.startedAt, run?.endedAt) },
-      ...(metrics ? { byproducts: [{ name: 'metrics', annotations: metrics }] } : {}),
+      ...(metrics ? { byproducts: [{ name: 'metrics', annotations: sorted(metrics) }] } : {}),
     },
   });
 }
 
 /** The gate has accepted it, or there would be no later stage. Undefined where it has not. */
-function gateOf(release: ReleaseAnswer): Statement | undefined {
+function gateOf(release: AttestedRelease): Statement | undefined {
   const stage = release.stages.find(({ name }) => name === 'evaluate');
   if (stage?.status !== 'SUCCEEDED' || !release.metrics) return undefined;
   return statement(modelOf(release), PREDICATE.testResult, {
     result: 'PASSED',
     configuration: [commitOf(release)],
-    passedTests: Object.entries(release.metrics).map(([name, value]) => `${name}=${value}`),
+    passedTests: Object.entries(sorted(release.metrics)).map(([name, value]) => `${name}=${value}`),
     url: release.release,
   });
 }
 
-function imageProvenance(release: ReleaseAnswer): Statement {
+function imageProvenance(release: AttestedRelease): Statement {
   const stage = release.stages.find(({ name }) => name === 'build');
   return statement(imageOf(release), PREDICATE.provenance, {
     buildDefinition: {
@@ -110,7 +144,7 @@ function imageProvenance(release: ReleaseAnswer): Statement {
   });
 }
 
-function deployments(release: ReleaseAnswer): Statement[] {
+function deployments(release: AttestedRelease): Statement[] {
   return release.deployments
     .filter(({ from, rollback }) => from !== null && !rollback)
     .map(({ environment, commit, from, repository, manifest }) =>
@@ -124,6 +158,11 @@ function deployments(release: ReleaseAnswer): Statement[] {
     );
 }
 
+/** By name: a database gives them back in an order of its own, and the same release has to give the same bytes. */
+function sorted<T>(values: Readonly<Record<string, T>>): Record<string, T> {
+  return Object.fromEntries(Object.entries(values).sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
 function statement(
   subject: Resource,
   predicateType: string,
@@ -132,21 +171,21 @@ function statement(
   return { _type: STATEMENT_TYPE, subject: [subject], predicateType, predicate };
 }
 
-const sourceOf = ({ repository, ref, planPath }: ReleaseAnswer) => ({ repository, ref, plan: planPath });
+const sourceOf = ({ repository, ref, planPath }: AttestedRelease) => ({ repository, ref, plan: planPath });
 
-const commitOf = ({ repository, commit }: ReleaseAnswer): Resource => ({
+const commitOf = ({ repository, commit }: AttestedRelease): Resource => ({
   name: 'source',
   uri: `git+${repository}@${commit}`,
   digest: { gitCommit: commit ?? '' },
 });
 
-const modelOf = ({ modelUri, modelDigest, modelId }: ReleaseAnswer): Resource => ({
+const modelOf = ({ modelUri, modelDigest, modelId }: AttestedRelease): Resource => ({
   name: modelId ?? '',
   uri: modelUri ?? '',
   ...digestOf(modelDigest),
 });
 
-const imageOf = ({ image, imageDigest }: ReleaseAnswer): Resource => ({
+const imageOf = ({ image, imageDigest }: AttestedRelease): Resource => ({
   name: image ?? '',
   ...digestOf(imageDigest),
 });

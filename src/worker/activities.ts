@@ -6,6 +6,7 @@ import type { ImageBuilder } from '../activities/build/builder.js';
 import { editManifest, type ManifestChange } from '../activities/gitops/manifest.js';
 import type { GitOpsChange, GitOpsRepository } from '../activities/gitops/writer.js';
 import type { Activities, DeploymentChange, PreparedRelease, WorkerSettings } from '../activities/index.js';
+import type { EvidenceStore } from '../activities/registry/evidence.js';
 import { pinned } from '../activities/registry/oci-program.js';
 import type { Registry } from '../activities/registry/registry.js';
 import type { ReleaseSource } from '../activities/source/prepare.js';
@@ -14,6 +15,8 @@ import { ThroughlineError } from '../domain/errors.js';
 import type { Traced } from '../domain/observation.js';
 import type { GitOpsCommit } from '../domain/release.js';
 import type { Plan } from '../plan/index.js';
+import { attestRelease } from '../provenance/attest.js';
+import type { StatementSigner } from '../provenance/signing.js';
 import { ATTR, RESOURCE_ANNOTATION_PREFIX, TRACE_ANNOTATION } from '../telemetry/attributes.js';
 import { deliver } from '../telemetry/deliver.js';
 import type { Logger } from '../telemetry/log.js';
@@ -31,6 +34,9 @@ export interface ActivityDependencies {
   /** Where Jobs run in a cluster: what their images are by digest, and what Argo CD makes of commits. */
   readonly registry?: Registry | undefined;
   readonly sync?: SyncWatcher | undefined;
+  /** What signs, and what lies beside images. */
+  readonly signer?: StatementSigner | undefined;
+  readonly evidence?: EvidenceStore | undefined;
   readonly exporter: SpanExporter | undefined;
   readonly resource: Resource;
   readonly traces: TraceDelivery;
@@ -54,6 +60,8 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
     gitops,
     registry,
     sync,
+    signer,
+    evidence,
     exporter,
     resource,
     traces,
@@ -152,6 +160,17 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
       run(async (context) => {
         const commit = await gitops.find(gitOpsChange(change), context);
         return commit && committed(change, commit);
+      }),
+
+    attestRelease: (release) =>
+      run(async ({ signal, report }) => {
+        if (!signer || !evidence) {
+          throw new ThroughlineError('TL_CONFIG_INVALID', 'This worker cannot sign', {
+            expected: 'THROUGHLINE_SIGNING_KEY, as the worker that began the release has it',
+          });
+        }
+        report('signing what was made');
+        return (await attestRelease(release, signer, evidence, signal)).length;
       }),
 
     deliverSpans: (spans) =>

@@ -21,6 +21,8 @@ export interface WorkerConfig {
   readonly maxCachedWorkflows: number | undefined;
   /** Where the lineage is kept: `postgres://…`. */
   readonly databaseUrl: string | undefined;
+  /** What signs what a release has made: a key in a file, or a command with its public key. Nothing is attested without. */
+  readonly signing: SigningSettings | undefined;
   readonly gitIdentity: { readonly name: string; readonly email: string };
   readonly logLevel: string;
   /** HOST:PORT of the Prometheus endpoint. */
@@ -29,6 +31,10 @@ export interface WorkerConfig {
   /** `OTEL_*` variables for training programs and builders. */
   readonly workloadTelemetry: Readonly<Record<string, string>>;
 }
+
+export type SigningSettings =
+  | { readonly key: string }
+  | { readonly command: string; readonly publicKey: string };
 
 /** What the `kubernetes` runtime needs to know besides the kubeconfig. */
 export interface KubernetesSettings {
@@ -101,6 +107,9 @@ const schema = z.object({
     .string()
     .regex(/^postgres(?:ql)?:\/\//, 'expected postgres://USER@HOST/DATABASE')
     .optional(),
+  THROUGHLINE_SIGNING_KEY: z.string().min(1).optional(),
+  THROUGHLINE_SIGNING_COMMAND: z.string().min(1).optional(),
+  THROUGHLINE_SIGNING_PUBLIC_KEY: z.string().min(1).optional(),
   THROUGHLINE_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
   THROUGHLINE_METRICS_ADDRESS: z
     .string()
@@ -140,12 +149,24 @@ export function workerConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig
     jobBackoffSeconds: values.THROUGHLINE_JOB_BACKOFF,
     maxCachedWorkflows: values.THROUGHLINE_MAX_CACHED_WORKFLOWS,
     databaseUrl: values.THROUGHLINE_DATABASE_URL,
+    signing: signingSettings(values),
     gitIdentity: { name, email },
     logLevel: values.THROUGHLINE_LOG_LEVEL,
     metricsAddress: values.THROUGHLINE_METRICS_ADDRESS,
     healthAddress: parseAddress(values.THROUGHLINE_HEALTH_ADDRESS),
     workloadTelemetry: workloadTelemetry(env),
   };
+}
+
+function signingSettings(values: z.output<typeof schema>): SigningSettings | undefined {
+  const { THROUGHLINE_SIGNING_KEY: key, THROUGHLINE_SIGNING_COMMAND: command } = values;
+  const { THROUGHLINE_SIGNING_PUBLIC_KEY: publicKey } = values;
+  if (key && !command) return { key };
+  if (command && publicKey && !key) return { command, publicKey };
+  if (!key && !command) return undefined;
+  throw new ThroughlineError('TL_CONFIG_INVALID', 'It is not clear what signs', {
+    expected: 'THROUGHLINE_SIGNING_KEY; or THROUGHLINE_SIGNING_COMMAND with THROUGHLINE_SIGNING_PUBLIC_KEY',
+  });
 }
 
 function kubernetesSettings(values: z.output<typeof schema>): KubernetesSettings {

@@ -5,7 +5,8 @@ import type { ImageBuilder } from '../activities/build/builder.js';
 import { BuildKitImageBuilder } from '../activities/build/buildkit.js';
 import { LocalImageBuilder } from '../activities/build/local.js';
 import { GitGitOpsRepository, type GitOpsRepository } from '../activities/gitops/writer.js';
-import { OciProgramRegistry } from '../activities/registry/oci-program.js';
+import type { EvidenceStore } from '../activities/registry/evidence.js';
+import { OciProgram, OciProgramEvidence, OciProgramRegistry } from '../activities/registry/oci-program.js';
 import type { Registry } from '../activities/registry/registry.js';
 import { gitSource, type ReleaseSource } from '../activities/source/prepare.js';
 import { KubernetesJobRunner } from '../activities/training/kubernetes/runner.js';
@@ -13,6 +14,7 @@ import { TrainingWatches } from '../activities/training/kubernetes/watches.js';
 import { LocalJobRunner } from '../activities/training/local.js';
 import type { JobRunner } from '../activities/training/runner.js';
 import { KubernetesApi } from '../kubernetes/api.js';
+import { type StatementSigner, signerOf } from '../provenance/signing.js';
 import type { Logger } from '../telemetry/log.js';
 import { gitCacheOf, type WorkerConfig } from './config.js';
 
@@ -24,6 +26,9 @@ export interface Runtime {
     readonly gitops: GitOpsRepository;
     readonly registry?: Registry;
     readonly sync?: SyncWatcher;
+    /** Where there is a registry, and something to sign with. */
+    readonly signer?: StatementSigner | undefined;
+    readonly evidence?: EvidenceStore | undefined;
   };
   close(): Promise<void>;
 }
@@ -62,6 +67,8 @@ async function kubernetesRuntime(config: WorkerConfig, log: Logger): Promise<Run
   const api = await KubernetesApi.fromEnvironment();
   const watches = new TrainingWatches(api, log);
   const registry = new OciProgramRegistry(kubernetes.ociProgram);
+  const evidence = new OciProgramEvidence(new OciProgram(kubernetes.ociProgram));
+  const signer = config.signing && (await signerOf(config.signing));
   const gitops = gitopsOf(config);
   const sync = new ArgoCdSyncWatcher(api, gitops, log);
   const { ociImage, registrySecret, registryCertificates, handoverSeconds } = kubernetes;
@@ -90,6 +97,8 @@ async function kubernetesRuntime(config: WorkerConfig, log: Logger): Promise<Run
       gitops,
       registry,
       sync,
+      signer,
+      evidence,
     },
     async close() {
       watches.stop();

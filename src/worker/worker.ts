@@ -63,6 +63,7 @@ export async function startWorker(dependencies: WorkerDependencies): Promise<Run
     settings: {
       heartbeatTimeoutSeconds: config.heartbeatTimeoutSeconds,
       runtime: config.runtime,
+      ...(runtime.adapters.signer ? { attests: true } : {}),
     },
     ...runtime.adapters,
     exporter,

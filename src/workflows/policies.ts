@@ -41,6 +41,8 @@ const POLICIES = {
   },
   // Asks a registry for a digest. One that is away is waited for as long as training itself would wait for it.
   resolve: { startToCloseTimeout: '2m', scheduleToCloseTimeout: '1h', retry: RETRY },
+  // Some requests to a registry, and a key management service. What is not attested is not deployed, so it is waited for.
+  attest: { startToCloseTimeout: '5m', scheduleToCloseTimeout: '3h', retry: RETRY },
   // Ends by its own deadline (see below): the plan says how long Argo CD may take.
   sync: { retry: RETRY, cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED },
   // Must succeed in the end, or something keeps running; bounded so that a lost machine does not hold the release.

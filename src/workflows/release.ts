@@ -22,6 +22,7 @@ import type {
 } from '../domain/release.js';
 import type { TraceCarrier } from '../domain/trace.js';
 import type { Deployment } from '../plan/schema.js';
+import { attestedOf } from './attest.js';
 import { asWorkflowFailure, problemOf } from './failures.js';
 import { judge } from './gate.js';
 import { imageAnnotations, trainerAnnotations } from './image.js';
@@ -44,9 +45,11 @@ export async function release(request: ReleaseRequest): Promise<ReleaseRecord> {
     const model = await train(request, prepared, progress, begun, atOnce);
     await evaluate(prepared, model, progress);
     const image = await build(request, prepared, model, progress, begun);
+    await attest(request, prepared, progress); // before it is deployed: an admission controller may ask for it
     for (const target of prepared.plan.deploy) {
       await deploy(request, prepared, model, image, target, progress, begun);
     }
+    if (prepared.plan.deploy.length > 0) await attest(request, prepared, progress);
     await begun.settling;
     outcome = { status: 'SUCCEEDED' };
   } catch (error) {
@@ -197,6 +200,18 @@ function build(
     progress.built(image);
     return image;
   });
+}
+
+/** Signs what has been made so far; of what is attested already nothing is made again. */
+async function attest(
+  request: ReleaseRequest,
+  { parameters, settings }: PreparedRelease,
+  progress: ReleaseProgress,
+): Promise<void> {
+  if (!settings.attests) return;
+  const record = progress.record();
+  const summary = record.deployments.length > 0 ? 'attest the deployments' : 'attest model and image';
+  await activities('attest', summary, settings).attestRelease(attestedOf(record, request, parameters));
 }
 
 function deploy(

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import type { Attestation, Evidence, EvidenceStore } from '../../src/activities/registry/evidence.js';
 import type { Digest } from '../../src/domain/ids.js';
+import type { ReleaseRecord } from '../../src/domain/release.js';
 import { find } from '../../src/lineage/find.js';
 import { LineageStore } from '../../src/lineage/index.js';
 import { lineageOf } from '../../src/lineage/record.js';
@@ -15,6 +16,7 @@ import { commandSigner, keySigner, SignatureVerifier, signStatement } from '../.
 import { PREDICATE, statementsOf } from '../../src/provenance/statements.js';
 import { verifyImage } from '../../src/provenance/verify.js';
 import { LABEL_PREFIX } from '../../src/telemetry/attributes.js';
+import { attestedOf } from '../../src/workflows/attest.js';
 import { keptRun } from '../support/lineage.js';
 import { temporaryDirectory } from '../support/world.js';
 
@@ -129,6 +131,18 @@ describe('a release', () => {
     ])
       expect(text).toContain(fact);
     expect(JSON.stringify(statementsOf(release))).toBe(text);
+  });
+
+  it('attests the same by itself, and afterwards out of the lineage store', () => {
+    const { record, request, activities } = keptRun('0.1.0/kubernetes-succeeded.json');
+    if (!record) throw new Error('no record');
+    const prepared = activities.find(({ type }) => type === 'prepareRelease')?.result;
+    const { parameters } = prepared as { parameters: Record<string, string> };
+    const own = attestedOf({ ...record, request } as ReleaseRecord, request, parameters);
+    expect(JSON.stringify(statementsOf(own))).toBe(JSON.stringify(statementsOf(release)));
+    const shuffled = { ...release, metrics: { b: 1, a: 2 }, parameters: { z: '1', y: '2' } };
+    const other = { ...release, metrics: { a: 2, b: 1 }, parameters: { y: '2', z: '1' } };
+    expect(JSON.stringify(statementsOf(shuffled))).toBe(JSON.stringify(statementsOf(other)));
   });
 
   it('attests nothing of what it did not make', () => {

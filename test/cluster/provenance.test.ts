@@ -1,0 +1,153 @@
+// What a release attests on the cluster: signed before it is deployed, verified by upstream's cosign and by our own
+// command, and every change that is made to it afterwards is seen.
+import { execFile, execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { OciProgram, OciProgramEvidence } from '../../src/activities/registry/oci-program.js';
+import { clusterEnvironment } from '../../src/demo/cluster-world.js';
+import type { PresentedRelease } from '../../src/gateway/present.js';
+import { PREDICATE } from '../../src/provenance/statements.js';
+import type { Verification } from '../../src/provenance/verify.js';
+import { type ClusterModel, ClusterWorld } from '../support/cluster.js';
+import { git } from '../support/world.js';
+
+const run = promisify(execFile);
+const CLI = fileURLToPath(new URL('../../bin/throughline.js', import.meta.url));
+
+let cluster: ClusterWorld;
+let model: ClusterModel;
+let record: PresentedRelease;
+let directory: string;
+let env: NodeJS.ProcessEnv;
+const keys = { secret: '', pub: '', stranger: '' };
+
+beforeAll(async () => {
+  directory = mkdtempSync(join(tmpdir(), 'throughline-test-provenance-'));
+  for (const name of ['signing', 'other']) {
+    const file = join(directory, name);
+    execFileSync('openssl', [
+      ...[
+        'genpkey',
+        '-quiet',
+        '-algorithm',
+        'EC',
+        '-pkeyopt',
+        'ec_paramgen_curve:P-256',
+        '-out',
+        `${file}.pem`,
+      ],
+    ]);
+    execFileSync('openssl', ['pkey', '-in', `${file}.pem`, '-pubout', '-out', `${file}.pub`]);
+  }
+  Object.assign(keys, {
+    secret: join(directory, 'signing.pem'),
+    pub: join(directory, 'signing.pub'),
+    stranger: join(directory, 'other.pub'),
+  });
+  cluster = await ClusterWorld.start('cluster-provenance');
+  env = { ...process.env, ...clusterEnvironment(cluster.state), XDG_CACHE_HOME: join(directory, 'cache') };
+  await cluster.worker({ THROUGHLINE_SIGNING_KEY: keys.secret });
+  model = await cluster.model();
+  record = await cluster.ended(await cluster.trigger(model));
+  expect(record.outcome).toEqual({ status: 'SUCCEEDED' });
+});
+afterAll(async () => {
+  await cluster?.stop();
+  if (directory) rmSync(directory, { recursive: true, force: true });
+});
+
+const verify = async (what: string, ...words: string[]): Promise<Verification & { code: number }> => {
+  const ended = await run(process.execPath, [CLI, 'verify', what, '--json', ...words], { env }).catch(
+    (error: { code: number; stdout: string }) => error,
+  );
+  return { ...JSON.parse(ended.stdout), code: 'code' in ended ? ended.code : 0 };
+};
+const failures = ({ checks }: Verification) =>
+  checks.filter(({ result }) => result === 'failed').map(({ what, detail }) => `${what}: ${detail}`);
+const image = () => record.image?.reference ?? '';
+const byDigest = () => `${image().replace(/:[^:/@]+@/, '@')}`;
+
+describe('a release', () => {
+  it('is signed before it is deployed', async () => {
+    const evidence = new OciProgramEvidence(new OciProgram(env.THROUGHLINE_OCI_PROGRAM ?? ''));
+    const types = async (reference: string) =>
+      (await evidence.of(reference))?.attestations.map(({ predicateType }) => predicateType).sort();
+    expect(await types(byDigest())).toEqual([PREDICATE.deployment, PREDICATE.provenance].sort());
+    expect(await types(record.training?.uri.replace('oci://', '') ?? '')).toEqual(
+      [PREDICATE.provenance, PREDICATE.testResult].sort(),
+    );
+    const { events } = await cluster.world.client.client.workflow.getHandle(record.release).fetchHistory();
+    const order = (events ?? []).flatMap(
+      ({ activityTaskScheduledEventAttributes: scheduled }) => scheduled?.activityType?.name ?? [],
+    );
+    expect(order.indexOf('attestRelease')).toBeGreaterThan(order.indexOf('buildImage'));
+    expect(order.indexOf('attestRelease')).toBeLessThan(order.indexOf('commitDeployment'));
+  });
+
+  it('is verified back to commit and dataset, from the registry and a public key', async () => {
+    const found = await verify(image(), '--key', keys.pub);
+    expect(failures(found)).toEqual([]);
+    expect(found).toMatchObject({
+      code: 0,
+      verified: true,
+      digest: record.image?.digest,
+      chain: { release: record.release, commit: record.commit, dataset: 'numbers@v1' },
+    });
+    expect(found.checks.find(({ what }) => what.startsWith('what was committed'))?.result).toBe('passed');
+  });
+
+  it('is verified by the pod that runs it', async () => {
+    const [pod] = record.deployments[0]?.synced?.pods ?? [];
+    const found = await verify(`pod:${cluster.state.namespaces.serving}/${pod}`, '--key', keys.pub);
+    expect(failures(found)).toEqual([]);
+    expect(found).toMatchObject({ code: 0, digest: record.image?.digest });
+  });
+
+  it('is not verified by another key, nor where nothing was signed', async () => {
+    expect(await verify(image(), '--key', keys.stranger)).toMatchObject({ code: 1, verified: false });
+    const unsigned = `${cluster.state.registry.address}/throughline/buildkit:1`;
+    expect(await verify(unsigned, '--key', keys.pub)).toMatchObject({ code: 1, verified: false });
+  });
+
+  it('is held to a committed image', async () => {
+    const evidence = await verify(image(), '--key', keys.pub);
+    expect(evidence.verified).toBe(true);
+    const commit = record.deployments[0]?.commit ?? '';
+    expect(git(model.gitops, 'show', `${commit}:k8s/deployment.yaml`)).toContain(record.image?.digest);
+  });
+});
+
+describe('cosign', () => {
+  const cosign = (...words: string[]) =>
+    run(join(process.env.COSIGN_DIRECTORY ?? '', 'cosign'), words, {
+      env: { ...env, SSL_CERT_FILE: env.SSL_CERT_FILE, HOME: directory },
+    });
+  const attestations = (type: string, subject: string, key: string) =>
+    cosign(
+      ...['verify-attestation', '--key', key, '--type', type, '--insecure-ignore-tlog=true'],
+      ...['--private-infrastructure', subject],
+    );
+
+  it('verifies the provenance of the image and of the model, and what was deployed', async () => {
+    const subject = record.training?.uri.replace('oci://', '').replace(/:[^:/@]+@/, '@') ?? '';
+    for (const [type, of] of [
+      ['slsaprovenance1', byDigest()],
+      [PREDICATE.deployment, byDigest()],
+      ['slsaprovenance1', subject],
+      [PREDICATE.testResult, subject],
+    ] as const) {
+      const { stdout } = await attestations(type, of, keys.pub);
+      const [line = ''] = stdout.trim().split('\n');
+      const { payload } = JSON.parse(line) as { payload: string };
+      expect(Buffer.from(payload, 'base64').toString('utf8'), `${type} of ${of}`).toContain(record.release);
+    }
+  });
+
+  it('does not where another key is given', async () => {
+    await expect(attestations('slsaprovenance1', byDigest(), keys.stranger)).rejects.toThrow();
+  });
+});
