@@ -1,5 +1,5 @@
 // What the store says of an id: the same for the command line and for the gateway. Names are those of the contract.
-import type { NonFinite } from '../domain/release.js';
+import type { AttestedRelease } from '../provenance/statements.js';
 import type { Kind } from './identify.js';
 import type { StageTimes } from './schema.js';
 
@@ -34,31 +34,10 @@ export interface PodAnswer {
 }
 
 /** The chain of one release. Null is what it did not come to. */
-export interface ReleaseAnswer {
-  readonly release: string;
+export interface ReleaseAnswer extends AttestedRelease {
   readonly status: string;
   readonly model: string | null;
-  readonly repository: string;
-  readonly ref: string;
-  readonly planPath: string;
-  readonly commit: string | null;
-  /** `name@version`. */
-  readonly dataset: string | null;
-  readonly datasetDigest: string | null;
-  readonly parameters: Readonly<Record<string, string>>;
-  readonly metrics: Readonly<Record<string, number | NonFinite>> | null;
-  readonly training: {
-    readonly job: string;
-    readonly image: string | null;
-    readonly startedAt: string | null;
-    readonly endedAt: string | null;
-  } | null;
   readonly pods: readonly PodAnswer[];
-  readonly modelId: string | null;
-  readonly modelDigest: string | null;
-  readonly modelUri: string | null;
-  readonly image: string | null;
-  readonly imageDigest: string | null;
   readonly gitopsCommits: readonly string[];
   readonly deployments: readonly DeploymentWindow[];
   readonly traceId: string;

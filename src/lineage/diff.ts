@@ -75,7 +75,32 @@ export type CommitLog =
   | { readonly added: readonly string[]; readonly removed: readonly string[] }
   | undefined;
 
-export function differenceText(difference: Difference, log: CommitLog): string {
+/** Layers of the two images by digest; undefined where a registry could not be asked. */
+export type LayerChange =
+  | {
+      /** How many both have. */
+      readonly shared: number;
+      readonly added: readonly Layer[];
+      readonly removed: readonly Layer[];
+    }
+  | undefined;
+
+export interface Layer {
+  readonly digest: string;
+  /** Bytes, as they lie in the registry. */
+  readonly size: number;
+}
+
+export function layerChange(from: readonly Layer[], to: readonly Layer[]): NonNullable<LayerChange> {
+  const [before, after] = [from, to].map((layers) => new Set(layers.map(({ digest }) => digest)));
+  return {
+    shared: to.filter(({ digest }) => before?.has(digest)).length,
+    added: to.filter(({ digest }) => !before?.has(digest)),
+    removed: from.filter(({ digest }) => !after?.has(digest)),
+  };
+}
+
+export function differenceText(difference: Difference, log: CommitLog, layers?: LayerChange): string {
   const { from, to, facts, parameters, metrics, stages } = difference;
   const line = ({ name, from: before, to: after }: Change<unknown>) =>
     `  ${name.padEnd(16)} ${before ?? '(none)'} → ${after ?? '(none)'}`;
@@ -93,6 +118,7 @@ export function differenceText(difference: Difference, log: CommitLog): string {
     ...(facts.length + parameters.length + metrics.length === 0 ? ['', 'nothing but the time differs'] : []),
     ...section('differs', facts.map(line)),
     ...section('commits', commits),
+    ...section('layers of the image', layers ? [`  ${layers.shared} shared`, ...layersText(layers)] : []),
     ...section('parameters', parameters.map(line)),
     ...section('metrics', metrics.map(line)),
     ...section(
@@ -101,3 +127,8 @@ export function differenceText(difference: Difference, log: CommitLog): string {
     ),
   ].join('\n');
 }
+
+const layersText = ({ added, removed }: NonNullable<LayerChange>) => [
+  ...removed.map(({ digest, size }) => `  - ${digest}  ${size} bytes`),
+  ...added.map(({ digest, size }) => `  + ${digest}  ${size} bytes`),
+];

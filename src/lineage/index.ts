@@ -7,7 +7,14 @@ export type {
   ReleaseAnswer,
   ServedAnswer,
 } from './answer.js';
-export { type CommitLog, type Difference, differenceOf, differenceText } from './diff.js';
+export {
+  type CommitLog,
+  type Difference,
+  differenceOf,
+  differenceText,
+  type LayerChange,
+  layerChange,
+} from './diff.js';
 export { GatewayReader, type LineageReader, StoreReader } from './reader.js';
 export { type LineageRecord, lineageOf } from './record.js';
 export { embeddedStore, LineageStore, StoreHandle } from './store.js';

@@ -1,6 +1,7 @@
 // What an id could be, and what is kept of a release: pure functions, over histories of real releases.
 import { describe, expect, it } from 'vitest';
-import type { LineageAnswer } from '../../src/lineage/answer.js';
+import type { LineageAnswer, ReleaseAnswer } from '../../src/lineage/answer.js';
+import { differenceOf, differenceText, layerChange } from '../../src/lineage/diff.js';
 import { type Candidate, candidatesOf, normalizeQuery } from '../../src/lineage/identify.js';
 import { lineageOf } from '../../src/lineage/record.js';
 import { lineageDot, lineageMermaid, lineageText } from '../../src/lineage/text.js';
@@ -197,4 +198,63 @@ describe('an answer', () => {
 
   it('says where nothing is known to be served', () =>
     expect(lineageText(answer)).toContain('not known to have been rolled out'));
+});
+
+describe('the difference of two releases', () => {
+  const base = {
+    release: 'rel-a',
+    status: 'SUCCEEDED',
+    parameters: { EPOCHS: '15', SEED: '1' },
+    metrics: { accuracy: 0.97 },
+    stages: [
+      {
+        name: 'train',
+        status: 'SUCCEEDED',
+        startedAt: '2026-01-01T00:00:00Z',
+        endedAt: '2026-01-01T00:10:00Z',
+      },
+    ],
+    commit: COMMIT,
+    dataset: 'digits@v1',
+  } as unknown as ReleaseAnswer;
+
+  it('is what differs, and how long the stages took', () => {
+    const other = {
+      ...base,
+      release: 'rel-b',
+      dataset: 'digits@v2',
+      parameters: { EPOCHS: '20', RATE: '0.1' },
+      metrics: { accuracy: 0.98 },
+      stages: [{ ...base.stages[0], endedAt: '2026-01-01T00:20:00Z' }],
+    } as unknown as ReleaseAnswer;
+    expect(differenceOf(base, other)).toEqual({
+      from: 'rel-a',
+      to: 'rel-b',
+      facts: [{ name: 'dataset', from: 'digits@v1', to: 'digits@v2' }],
+      parameters: [
+        { name: 'EPOCHS', from: '15', to: '20' },
+        { name: 'SEED', from: '1', to: null },
+        { name: 'RATE', from: null, to: '0.1' },
+      ],
+      metrics: [{ name: 'accuracy', from: 0.97, to: 0.98 }],
+      stages: [{ name: 'train', from: 600, to: 1200 }],
+    });
+    const text = differenceText(differenceOf(base, other), { added: ['abc more epochs'], removed: [] });
+    expect(text).toContain('digits@v1 → digits@v2');
+    expect(text).toContain('+ abc more epochs');
+    expect(text).toContain('+100 %');
+  });
+
+  it('of one with itself is nothing', () => {
+    expect(differenceText(differenceOf(base, base), undefined)).toContain('nothing but the time differs');
+  });
+
+  it('names the layers that are new', () => {
+    const layer = (digest: string) => ({ digest, size: 1 });
+    expect(layerChange([layer('a'), layer('b')], [layer('a'), layer('c')])).toEqual({
+      shared: 1,
+      added: [layer('c')],
+      removed: [layer('b')],
+    });
+  });
 });
