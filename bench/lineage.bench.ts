@@ -13,7 +13,7 @@ import type { Database } from '../src/lineage/store.js';
 import { Postgres } from '../test/support/postgres.js';
 import { random } from '../test/support/random.js';
 
-const SIZES = (process.env.BENCH_SIZES ?? '10000,100000,1000000').split(',').map(Number);
+const SIZES = (process.env.BENCH_LINEAGE ?? '10000,100000,1000000').split(',').map(Number);
 const LOOKUPS = Number(process.env.BENCH_LOOKUPS ?? 200);
 /** Commits of the repository that git is asked about: at most this many can be made in a minute. */
 const MOST_COMMITS = 20_000;

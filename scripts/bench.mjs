@@ -1,10 +1,11 @@
-// `npm run bench -- overhead | waiting | trace [--rounds N] [--keep]`: runs a benchmark, on the local cluster where it
-// needs one. Prints its table on stdout.
+// `npm run bench -- overhead | waiting | trace | lineage [--rounds N] [--sizes N,N] [--keep]`: runs a benchmark, on the
+// local cluster where it needs one. Prints its table on stdout.
 import { spawnSync } from 'node:child_process';
 import { benchmarkParts, onCluster } from './on-cluster.mjs';
-import { build, git, main, nodePackages, root, SetupError, say, temporal } from './setup.mjs';
+import { build, git, main, nodePackages, postgres, root, SetupError, say, temporal } from './setup.mjs';
 
 const BENCHMARKS = {
+  lineage: 'questions to the lineage store, over ten thousand to a million releases',
   overhead: 'a release by Throughline and by the bash stages that it replaces, in turns',
   trace: 'releases whose stages take no time, with and without their trace, in turns',
   waiting: 'hundreds of releases that wait for Jobs, on faked nodes',
@@ -18,15 +19,22 @@ await main(async () => {
   }
   const rounds = parameters.includes('--rounds') ? parameters[parameters.indexOf('--rounds') + 1] : undefined;
   const files = [`bench/${name}.bench.ts`, '--project=bench', '--disable-console-intercept'];
-  if (name === 'trace') {
+  const sizes = parameters.includes('--sizes') ? parameters[parameters.indexOf('--sizes') + 1] : undefined;
+  if (name === 'trace' || name === 'lineage') {
     say('▸ setting up');
     await git(true);
     await nodePackages();
     await build();
-    await temporal();
+    if (name === 'trace') await temporal();
+    const server = name === 'lineage' ? await postgres() : {};
     say(`\n▸ ${BENCHMARKS[name]}`);
     const vitest = `${root}/node_modules/vitest/vitest.mjs`;
-    const env = { ...process.env, ...(rounds && { BENCH_ROUNDS: rounds }) };
+    const env = {
+      ...process.env,
+      ...server,
+      ...(rounds && { BENCH_ROUNDS: rounds }),
+      ...(sizes && { BENCH_LINEAGE: sizes }),
+    };
     return (
       spawnSync(process.execPath, [vitest, 'run', ...files], { cwd: root, stdio: 'inherit', env }).status ?? 1
     );

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { benchmarkParts, onCluster, testParts } from './on-cluster.mjs';
-import { main, say } from './setup.mjs';
+import { main, postgres, say } from './setup.mjs';
 import { inventory, leftSince } from './traces-left.mjs';
 
 await main(async () => {
@@ -16,6 +16,7 @@ await main(async () => {
   const report = join(scratch, 'vitest.json');
   const total = { passed: 0, failed: 0 };
   let before;
+  const server = await postgres();
   try {
     await onCluster({ keep, beforeUp: () => (before = inventory()) }, (vitest) => {
       say('\n▸ cluster tests');
@@ -27,7 +28,15 @@ await main(async () => {
           ...testParts(),
           ...(given.length > 0
             ? {}
-            : { ...benchmarkParts(), BENCH_ROUNDS: '1', BENCH_SIZES: '10', BENCH_RELEASES: '10' }),
+            : {
+                ...benchmarkParts(),
+                ...server,
+                BENCH_ROUNDS: '1',
+                BENCH_SIZES: '10',
+                BENCH_RELEASES: '10',
+                BENCH_LINEAGE: '2000',
+                BENCH_LOOKUPS: '30',
+              }),
         },
       );
       const counts = existsSync(report) ? JSON.parse(readFileSync(report, 'utf8')) : {};
