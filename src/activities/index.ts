@@ -1,4 +1,5 @@
 // What the release workflow can do to the world. The workflow sees only this interface; the worker implements it.
+import type { AttestedRelease } from '../domain/attested.js';
 import type { CommitSha, Digest, ReleaseId } from '../domain/ids.js';
 import type {
   BuiltImage,
@@ -9,7 +10,6 @@ import type {
 } from '../domain/release.js';
 import type { TraceCarrier } from '../domain/trace.js';
 import type { JobManifest, Plan } from '../plan/index.js';
-import type { AttestedRelease } from '../provenance/statements.js';
 import type { SpanRecord } from '../telemetry/projection.js';
 import type { ImageBuild } from './build/builder.js';
 import type { LogPage, TrainingJob } from './training/runner.js';

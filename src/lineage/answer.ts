@@ -1,5 +1,5 @@
 // What the store says of an id: the same for the command line and for the gateway. Names are those of the contract.
-import type { AttestedRelease } from '../provenance/statements.js';
+import type { AttestedRelease } from '../domain/attested.js';
 import type { Kind } from './identify.js';
 import type { StageTimes } from './schema.js';
 

@@ -1,7 +1,8 @@
 // Puts what a release attests beside its model and its image.
 import type { Attestation, EvidenceStore } from '../activities/registry/evidence.js';
+import type { AttestedRelease } from '../domain/attested.js';
 import { payloadOf, type StatementSigner, signStatement } from './signing.js';
-import { type Attestable, type AttestedRelease, statementsOf } from './statements.js';
+import { type Attestable, statementsOf } from './statements.js';
 
 export interface Attested {
   readonly predicateType: string;

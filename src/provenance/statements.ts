@@ -4,7 +4,7 @@
 //   in-toto Attestation Framework, Statement v1
 //   SLSA, Build Provenance v1 (https://slsa.dev/spec/v1.0/provenance)
 //   in-toto, Test Result v0.1
-import type { NonFinite, Stage } from '../domain/release.js';
+import type { AttestedRelease } from '../domain/attested.js';
 
 export const STATEMENT_TYPE = 'https://in-toto.io/Statement/v1';
 export const PREDICATE = {
@@ -31,40 +31,6 @@ export interface Statement<Predicate = Readonly<Record<string, unknown>>> {
   readonly subject: readonly Resource[];
   readonly predicateType: string;
   readonly predicate: Predicate;
-}
-
-/** What of a release is attested: as the workflow knows it, and as the lineage store has it (its answers are of this form). */
-export interface AttestedRelease {
-  readonly release: string;
-  readonly repository: string;
-  readonly ref: string;
-  readonly planPath: string;
-  readonly commit: string | null;
-  /** `name@version` */
-  readonly dataset: string | null;
-  readonly datasetDigest: string | null;
-  readonly parameters: Readonly<Record<string, string>>;
-  readonly metrics: Readonly<Record<string, number | NonFinite>> | null;
-  readonly training: {
-    readonly job: string;
-    readonly image: string | null;
-    readonly startedAt: string | null;
-    readonly endedAt: string | null;
-  } | null;
-  readonly modelId: string | null;
-  readonly modelDigest: string | null;
-  readonly modelUri: string | null;
-  readonly image: string | null;
-  readonly imageDigest: string | null;
-  readonly stages: readonly Pick<Stage, 'name' | 'status' | 'startedAt' | 'endedAt'>[];
-  readonly deployments: readonly {
-    readonly environment: string;
-    readonly repository: string;
-    readonly manifest: string;
-    readonly commit: string;
-    readonly from: string | null;
-    readonly rollback?: true;
-  }[];
 }
 
 /** A statement and the artifact that it lies beside. */

@@ -1,8 +1,8 @@
 // What the release knows of itself, in the form that is attested: the same as the lineage store will have it, to the
 // millisecond, so that both make the same statements.
+import type { AttestedRelease } from '../domain/attested.js';
 import type { ReleaseRecord, ReleaseRequest } from '../domain/release.js';
 import { withoutUser } from '../domain/urls.js';
-import type { AttestedRelease } from '../provenance/statements.js';
 
 export function attestedOf(
   record: ReleaseRecord,

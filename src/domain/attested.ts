@@ -1,0 +1,36 @@
+// A release in the form in which it is attested, and answered for: flat, and null where it did not come to something.
+import type { NonFinite, Stage } from './release.js';
+
+/** What of a release is attested: as the workflow knows it, and as the lineage store has it (its answers are of this form). */
+export interface AttestedRelease {
+  readonly release: string;
+  readonly repository: string;
+  readonly ref: string;
+  readonly planPath: string;
+  readonly commit: string | null;
+  /** `name@version` */
+  readonly dataset: string | null;
+  readonly datasetDigest: string | null;
+  readonly parameters: Readonly<Record<string, string>>;
+  readonly metrics: Readonly<Record<string, number | NonFinite>> | null;
+  readonly training: {
+    readonly job: string;
+    readonly image: string | null;
+    readonly startedAt: string | null;
+    readonly endedAt: string | null;
+  } | null;
+  readonly modelId: string | null;
+  readonly modelDigest: string | null;
+  readonly modelUri: string | null;
+  readonly image: string | null;
+  readonly imageDigest: string | null;
+  readonly stages: readonly Pick<Stage, 'name' | 'status' | 'startedAt' | 'endedAt'>[];
+  readonly deployments: readonly {
+    readonly environment: string;
+    readonly repository: string;
+    readonly manifest: string;
+    readonly commit: string;
+    readonly from: string | null;
+    readonly rollback?: true;
+  }[];
+}
