@@ -62,7 +62,8 @@ async function fill(database: Database, count: number): Promise<void> {
       case when i % 7 <> 3 then 'registry.example/ml/' || ${model} || ':' || ${id} end,
       case when i % 7 <> 3 then 'registry.example/ml/' || ${model} end, case when i % 7 <> 3 then ${digest('image')} end,
       md5('trace' || i), '00-' || md5('trace' || i) || '-' || ${hex('span', 16)} || '-01',
-      array[${hex('span', 16)}, ${Array.from({ length: 11 }, (_, k) => hex(`s${k}`, 16)).join(', ')}, md5('run' || i)::uuid::text],
+      array[${hex('span', 16)}, ${Array.from({ length: 11 }, (_, k) => hex(`s${k}`, 16)).join(', ')}, md5('run' || i)::uuid::text,
+        'sha256:' || md5('base' || i % 200) || md5(i % 200 || 'base')],
       '01' || upper(${hex('execution', 24)}), 'somebody', ${requested}, ${requested}, ${requested} + interval '4 hours',
       '[{"name": "train", "status": "SUCCEEDED", "startedAt": "2020-01-01T00:00:00.000Z", "endedAt": "2020-01-01T03:00:00.000Z"}, {"name": "build", "status": "SUCCEEDED", "startedAt": "2020-01-01T03:00:00.000Z", "endedAt": "2020-01-01T03:10:00.000Z"}]',
       ${requested}, 60

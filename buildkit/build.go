@@ -14,6 +14,7 @@ import (
 	_ "github.com/moby/buildkit/client/connhelper/podmancontainer"
 	_ "github.com/moby/buildkit/client/connhelper/ssh"
 	parse "github.com/moby/buildkit/cmd/buildctl/build"
+	"github.com/moby/buildkit/identity"
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/session/auth/authprovider"
 	"github.com/moby/buildkit/util/progress/progresswriter"
@@ -69,11 +70,21 @@ func build(ctx context.Context, to daemon, wanted request) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
+		options.Ref = identity.NewID()
 		response, err := connection.Solve(ctx, nil, options, progresswriter.ResetTime(progress).Status())
 		if err != nil || wanted.metadataFile == "" {
 			return err
 		}
-		return writeMetadata(wanted.metadataFile, response.ExporterResponse)
+		metadata := response.ExporterResponse
+		// What was built is built: a daemon whose history cannot be read takes nothing from that.
+		if materials, err := materialsOf(ctx, connection, options.Ref); err == nil && len(materials) > 0 {
+			encoded, err := json.Marshal(map[string]any{"images": materials})
+			if err != nil {
+				return err
+			}
+			metadata[materialsKey] = base64.StdEncoding.EncodeToString(encoded)
+		}
+		return writeMetadata(wanted.metadataFile, metadata)
 	})
 	group.Go(func() error {
 		<-progress.Done()

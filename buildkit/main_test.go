@@ -90,3 +90,20 @@ func TestADaemonThatIsNotThereIsSaid(t *testing.T) {
 		t.Fatal(code)
 	}
 }
+
+func TestImagesAreReadOutOfBothProvenances(t *testing.T) {
+	base := material{Name: "registry.example:5000/ml/base:1", Digest: "sha256:abc"}
+	image := `{"uri":"pkg:docker/registry.example:5000/ml/base@1?platform=linux%2Famd64","digest":{"sha256":"abc"}}`
+	source := `{"uri":"https://git.example/ml/digits.git#c0ffee","digest":{"sha1":"c0ffee"}}`
+	for _, text := range []string{
+		`{"predicate":{"materials":[` + source + `,` + image + `]}}`,
+		`{"predicate":{"buildDefinition":{"resolvedDependencies":[` + image + `,` + source + `]}}}`,
+	} {
+		if found := imagesIn([]byte(text)); !reflect.DeepEqual(found, []material{base}) {
+			t.Errorf("got %+v", found)
+		}
+	}
+	if found := imagesIn([]byte("not JSON")); found != nil {
+		t.Errorf("got %+v", found)
+	}
+}

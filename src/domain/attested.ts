@@ -1,5 +1,5 @@
 // A release in the form in which it is attested, and answered for: flat, and null where it did not come to something.
-import type { NonFinite, Stage } from './release.js';
+import type { BaseImage, NonFinite, Stage } from './release.js';
 
 /** What of a release is attested: as the workflow knows it, and as the lineage store has it (its answers are of this form). */
 export interface AttestedRelease {
@@ -24,6 +24,8 @@ export interface AttestedRelease {
   readonly modelUri: string | null;
   readonly image: string | null;
   readonly imageDigest: string | null;
+  /** What the image was built from, where the builder said so. */
+  readonly baseImages: readonly BaseImage[];
   readonly stages: readonly Pick<Stage, 'name' | 'status' | 'startedAt' | 'endedAt'>[];
   readonly deployments: readonly {
     readonly environment: string;

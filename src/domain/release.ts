@@ -78,6 +78,13 @@ export interface PodRecord {
 
 export type NonFinite = 'NaN' | 'Infinity' | '-Infinity';
 
+/** An image that another one was built from. */
+export interface BaseImage {
+  /** As the builder names it: repository and tag. */
+  readonly name: string;
+  readonly digest: Digest;
+}
+
 export interface BuiltImage {
   /** Repository and tag, without the digest. */
   readonly name: string;
@@ -86,6 +93,8 @@ export interface BuiltImage {
   readonly reference: string;
   /** Where the bytes are: a registry reference, or `oci:DIRECTORY` for a layout on disk. */
   readonly location: string;
+  /** What it was built from, where the builder says so: the cluster's does. */
+  readonly baseImages?: readonly BaseImage[] | undefined;
 }
 
 export interface GitOpsCommit {

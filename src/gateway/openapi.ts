@@ -86,6 +86,7 @@ function lineageSchemas(): Record<string, unknown> {
         modelUri: nullable(string),
         image: nullable(string),
         imageDigest: nullable(digest),
+        baseImages: { type: 'array', items: { type: 'object', properties: { name: string, digest } } },
         gitopsCommits: { type: 'array', items: string },
         deployments: { type: 'array', items: { type: 'object', required, properties: window } },
         traceId: string,

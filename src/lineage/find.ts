@@ -185,6 +185,10 @@ function partsOf(candidate: Candidate): SQL[] {
         return [ofRelease(kind, sql`${digest}::text`, eq(releases.modelDigest, digest))];
       return [sql`${ofRelease(kind, sql`${name}::text`, eq(releases.model, name ?? ''))}${newest}`];
     }
+    case 'base-image': {
+      const { digest } = candidate;
+      return [sql`${ofRelease(kind, sql`${digest}::text`, sql`${releases.ids} @> array[${digest}]`)}`];
+    }
     case 'trainer-image':
       return [ofRelease(kind, sql`${candidate.digest}::text`, eq(releases.trainerDigest, candidate.digest))];
     case 'image': {
@@ -273,6 +277,7 @@ export async function chainsOf(database: Database, ids: readonly string[]): Prom
       modelUri: row.modelUri,
       image: row.image,
       imageDigest: row.imageDigest,
+      baseImages: row.baseImages ?? [],
       gitopsCommits: [...new Set(own.map((one) => one.row.commit))],
       deployments: own.map(windowOf),
       traceId: row.traceId,

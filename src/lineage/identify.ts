@@ -14,6 +14,7 @@ export const KINDS = [
   'model',
   'image',
   'trainer-image',
+  'base-image',
   'job',
   'pod',
 ] as const;
@@ -27,7 +28,7 @@ export type Candidate =
   | { readonly kind: 'dataset'; readonly name: string; readonly version: string }
   | { readonly kind: 'dataset'; readonly digest: string }
   | { readonly kind: 'model'; readonly id?: string; readonly digest?: string; readonly name?: string }
-  | { readonly kind: 'image' | 'trainer-image'; readonly digest: string }
+  | { readonly kind: 'image' | 'trainer-image' | 'base-image'; readonly digest: string }
   | { readonly kind: 'image'; readonly repository: string; readonly tag?: string }
   | { readonly kind: 'job' | 'pod'; readonly name: string; readonly namespace?: string };
 
@@ -69,6 +70,7 @@ export function candidatesOf(query: string): Candidate[] {
     const image: Candidate[] = [
       { kind: 'image', digest },
       { kind: 'trainer-image', digest },
+      { kind: 'base-image', digest },
       { kind: 'model', digest },
     ];
     return hex === digest ? [...image, { kind: 'dataset', digest }] : image;

@@ -89,6 +89,7 @@ const NAMES: Readonly<Record<string, string>> = {
   model: 'a model',
   image: 'an image',
   'trainer-image': 'a trainer’s image',
+  'base-image': 'a base image',
   job: 'a training Job',
   pod: 'a pod',
   release: 'a release',

@@ -51,6 +51,7 @@ export function lineageOf(runs: readonly ReleaseRun[]): LineageRecord {
     image: record?.image?.name ?? null,
     imageRepository: repositoryOf(record?.image?.name),
     imageDigest: record?.image?.digest ?? null,
+    baseImages: record?.image?.baseImages ?? null,
     traceId,
     traceparent: request.trace.traceparent,
     ids: idsOf(runs, record),
@@ -115,12 +116,13 @@ function commitsOf({ record, activities }: ReleaseRun): readonly GitOpsCommit[] 
   return [...said, ...new Map(unsaid.map((one) => [`${one.environment} ${one.commit}`, one])).values()];
 }
 
-/** Every span of the trace, those of stages that go on too, and every run. */
+/** Every span of the trace, those of stages that go on too, every run, and every base image. */
 function idsOf(runs: readonly ReleaseRun[], record: KnownRecord | undefined): string[] {
   const { spanId } = parseTraceparent(runs[0]?.request.trace.traceparent ?? '');
   const spans = projectTrace(runs).spans.map((span) => span.spanId);
   const stages = (record?.stages ?? []).flatMap((stage) => (stage.spanId ? [stage.spanId] : []));
-  return [...new Set([spanId, ...stages, ...spans, ...runs.map(({ runId }) => runId)])].sort();
+  const bases = (record?.image?.baseImages ?? []).map(({ digest }) => digest);
+  return [...new Set([spanId, ...stages, ...spans, ...runs.map(({ runId }) => runId), ...bases])].sort();
 }
 
 function trainingPod(release: string, namespace: string, pod: PodRecord): PodRow {

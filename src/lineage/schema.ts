@@ -4,7 +4,7 @@
 import { sql } from 'drizzle-orm';
 import { customType, index, integer, jsonb, pgTable, primaryKey, text, timestamp } from 'drizzle-orm/pg-core';
 import type { Problem } from '../domain/errors.js';
-import type { NonFinite, Outcome, StageStatus } from '../domain/release.js';
+import type { BaseImage, NonFinite, Outcome, StageStatus } from '../domain/release.js';
 
 /** What is looked up by how it begins: in the order of its bytes, whatever the database's locale. */
 const bytewise = customType<{ data: string }>({ dataType: () => 'text collate "C"' });
@@ -47,9 +47,10 @@ export const releases = pgTable(
     image: text(),
     imageRepository: text('image_repository'),
     imageDigest: text('image_digest'),
+    baseImages: jsonb('base_images').$type<readonly BaseImage[]>(),
     traceId: bytewise('trace_id').notNull(),
     traceparent: text().notNull(),
-    /** Spans of the release's trace, and Temporal's run ids. */
+    /** Spans of the release's trace, Temporal's run ids, and digests of base images. */
     ids: text().array().notNull(),
     execution: text(),
     requestedBy: text('requested_by'),

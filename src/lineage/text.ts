@@ -32,6 +32,7 @@ export function chainText(answer: ReleaseAnswer): string {
       .map(({ name, ending }): [string, string] => ['  pod', join(name, ending)]),
     ['model', answer.modelId && join(answer.modelId, answer.modelDigest)],
     ['image', answer.image && `${answer.image}@${answer.imageDigest}`],
+    ...answer.baseImages.map(({ name, digest }): [string, string] => ['  base', `${name}@${digest}`]),
     ...answer.deployments.flatMap((deployment): [string, string][] => [
       [deployment.environment, windowText(deployment)],
       ['  GitOps commit', deployment.commit],

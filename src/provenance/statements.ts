@@ -101,6 +101,11 @@ function imageProvenance(release: AttestedRelease): Statement {
       resolvedDependencies: [
         commitOf(release),
         { name: 'model', uri: release.modelUri ?? '', ...digestOf(release.modelDigest) },
+        ...release.baseImages.map(({ name, digest }) => ({
+          name: 'base',
+          uri: `oci://${name}`,
+          ...digestOf(digest),
+        })),
       ],
     },
     runDetails: {

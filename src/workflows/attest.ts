@@ -33,6 +33,7 @@ export function attestedOf(
     modelUri: training?.uri ?? null,
     image: image?.name ?? null,
     imageDigest: image?.digest ?? null,
+    baseImages: image?.baseImages ?? [],
     stages: stages.filter(({ endedAt }) => endedAt),
     deployments: record.deployments.map(({ environment, repository, manifest, commit: made, synced }) => ({
       environment,

@@ -88,6 +88,12 @@ describe('a release', () => {
     expect(order.indexOf('attestRelease')).toBeLessThan(order.indexOf('commitDeployment'));
   });
 
+  it('says what its image was built from', async () => {
+    const evidence = new OciProgramEvidence(new OciProgram(env.THROUGHLINE_OCI_PROGRAM ?? ''));
+    const base = await evidence.of(cluster.image);
+    expect(record.image?.baseImages?.map(({ digest }) => digest)).toEqual([base?.digest]);
+  });
+
   it('is verified back to commit and dataset, from the registry and a public key', async () => {
     const found = await verify(image(), '--key', keys.pub);
     expect(failures(found)).toEqual([]);

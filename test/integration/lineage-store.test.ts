@@ -79,6 +79,7 @@ describe.each(Object.keys(engines) as (keyof typeof engines)[])('%s', (engine) =
       'image without tag': release.imageRepository ?? '',
       'image digest': release.imageDigest ?? '',
       'trainer’s image': release.trainerImage ?? '',
+      'base image': digest('9'),
       'training pod': training?.name ?? '',
       'training pod, with namespace': `${training?.namespace}/${training?.name}`,
       'training pod that was never seen': `${release.job}-zzzzz`,
@@ -87,7 +88,15 @@ describe.each(Object.keys(engines) as (keyof typeof engines)[])('%s', (engine) =
       execution: '0123456789ABCDEF0123456789', // as upper-case as a commit is not
     };
     await store.put([
-      { ...whole, release: { ...release, execution: ids.execution, datasetDigest: digest('d') } },
+      {
+        ...whole,
+        release: {
+          ...release,
+          execution: ids.execution,
+          datasetDigest: digest('d'),
+          ids: [...release.ids, digest('9')],
+        },
+      },
       another(whole, {
         id: 'rel-bbbbbbbbbbbbbbbbbbbb',
         digest: digest('b'),

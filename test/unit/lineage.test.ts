@@ -20,13 +20,16 @@ describe('an id', () => {
     ['rel-obrvf5pl6mjrbv7u43m7', ['release']],
     [`00-${TRACE}-${SPAN}-01`, ['span', 'trace']],
     [`  "00-${TRACE.toUpperCase()}-${SPAN}-01"\n`, ['span', 'trace']],
-    [DIGEST, ['image', 'trainer-image', 'model', 'dataset']],
-    [`registry.example:5000/ml/digits:rel@${DIGEST}`, ['image', 'trainer-image', 'model']],
+    [DIGEST, ['image', 'trainer-image', 'base-image', 'model', 'dataset']],
+    [`registry.example:5000/ml/digits:rel@${DIGEST}`, ['image', 'trainer-image', 'base-image', 'model']],
     ['trace:abc', []],
     [`trace:${TRACE}`, ['trace']],
     [`commit:${COMMIT.slice(0, 8)}`, ['commit']],
     ['dataset:digits@v1', ['dataset']],
-    [`  '${DIGEST.toUpperCase().replace('SHA', 'sha')}'`, ['image', 'trainer-image', 'model', 'dataset']],
+    [
+      `  '${DIGEST.toUpperCase().replace('SHA', 'sha')}'`,
+      ['image', 'trainer-image', 'base-image', 'model', 'dataset'],
+    ],
   ])('%j can be %j', (query, kinds) => expect(kindsOf(query)).toEqual(kinds));
 
   it.each<[string, string[]]>([
@@ -161,6 +164,7 @@ describe('an answer', () => {
         modelUri: null,
         image: 'i:t',
         imageDigest: DIGEST.replace('a1', 'b2'),
+        baseImages: [],
         gitopsCommits: [COMMIT],
         deployments: [
           {

@@ -14,7 +14,7 @@ import { inheritedEnvironment } from '../../processes/index.js';
 import { carrierEnvironment } from '../../telemetry/environment.js';
 import type { Registry } from '../registry/registry.js';
 import type { BuildOptions, ImageBuild, ImageBuilder } from './builder.js';
-import { buildkitArguments, buildkitDigest, unavailableBaseImage } from './frontends.js';
+import { buildkitArguments, buildkitBaseImages, buildkitDigest, unavailableBaseImage } from './frontends.js';
 
 export interface BuildKitOptions {
   /** throughline-buildkit (buildkit/): takes buildctl's words, and leaves the trace context as it is. */
@@ -86,7 +86,11 @@ export class BuildKitImageBuilder implements ImageBuilder {
       });
       signal.throwIfAborted();
       if (code !== 0) throw failureOf(build, code, log);
-      return imageOf(name, await buildkitDigest(scratch));
+      const baseImages = await buildkitBaseImages(scratch, build.model?.digest);
+      return {
+        ...imageOf(name, await buildkitDigest(scratch)),
+        ...(baseImages.length > 0 ? { baseImages } : {}),
+      };
     } finally {
       await rm(scratch, { recursive: true, force: true });
     }

@@ -2,8 +2,10 @@
 // program wrote to a digest. Nothing of a plan ever reaches a shell.
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { z } from 'zod';
 import { ThroughlineError } from '../../domain/errors.js';
 import { type Digest, isDigest, parseDigest } from '../../domain/ids.js';
+import type { BaseImage } from '../../domain/release.js';
 import { readJson, readText } from '../../processes/index.js';
 import type { ImageBuild } from './builder.js';
 
@@ -108,6 +110,21 @@ export function buildkitArguments(
 
 /** The digest of the image that buildctl made, from its metadata file. */
 export const buildkitDigest = (attempt: string): Promise<Digest> => metadataDigest(join(attempt, METADATA));
+
+const materialsSchema = z.object({
+  'throughline.materials': z
+    .object({ images: z.array(z.object({ name: z.string(), digest: z.string() })) })
+    .optional(),
+});
+
+/** What throughline-buildkit has found in the daemon's own record of a build; without the model, which is no base. */
+export async function buildkitBaseImages(attempt: string, model: string | undefined): Promise<BaseImage[]> {
+  const metadata = materialsSchema.safeParse(await readJson(join(attempt, METADATA)));
+  const images = metadata.success ? (metadata.data['throughline.materials']?.images ?? []) : [];
+  return images.flatMap(({ name, digest }) =>
+    isDigest(digest) && digest !== model ? [{ name, digest }] : [],
+  );
+}
 
 export const buildctl: Frontend = {
   name: 'buildctl',

@@ -64,6 +64,7 @@ CREATE TABLE "releases" (
 	"image" text,
 	"image_repository" text,
 	"image_digest" text,
+	"base_images" jsonb,
 	"trace_id" text collate "C" NOT NULL,
 	"traceparent" text NOT NULL,
 	"ids" text[] NOT NULL,
