@@ -98,6 +98,7 @@ func TestImagesAreReadOutOfBothProvenances(t *testing.T) {
 	for _, text := range []string{
 		`{"predicate":{"materials":[` + source + `,` + image + `]}}`,
 		`{"predicate":{"buildDefinition":{"resolvedDependencies":[` + image + `,` + source + `]}}}`,
+		`{"buildDefinition":{"resolvedDependencies":[` + image + `]},"runDetails":{}}`,
 	} {
 		if found := imagesIn([]byte(text)); !reflect.DeepEqual(found, []material{base}) {
 			t.Errorf("got %+v", found)

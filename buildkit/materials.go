@@ -78,22 +78,31 @@ type dependency struct {
 	Digest map[string]string `json:"digest"`
 }
 
-// imagesIn reads the images out of a statement with SLSA provenance, of version 0.2 or 1. BuildKit names an image by a
-// package URL: pkg:docker/NAME@TAG?digest=…&platform=….
+// provenance is what is read of SLSA's, of version 0.2 or 1.
+type provenance struct {
+	Materials       []dependency `json:"materials"`
+	BuildDefinition struct {
+		ResolvedDependencies []dependency `json:"resolvedDependencies"`
+	} `json:"buildDefinition"`
+}
+
+// imagesIn reads the images out of a provenance, which the history has bare, and registries have within a statement.
+// BuildKit names an image by a package URL: pkg:docker/NAME@TAG?digest=…&platform=….
 func imagesIn(text []byte) []material {
-	var statement struct {
-		Predicate struct {
-			Materials       []dependency `json:"materials"`
-			BuildDefinition struct {
-				ResolvedDependencies []dependency `json:"resolvedDependencies"`
-			} `json:"buildDefinition"`
-		} `json:"predicate"`
+	var found struct {
+		provenance
+		Predicate provenance `json:"predicate"`
 	}
-	if json.Unmarshal(text, &statement) != nil {
+	if json.Unmarshal(text, &found) != nil {
 		return nil
 	}
+	var dependencies []dependency
+	for _, one := range []provenance{found.provenance, found.Predicate} {
+		dependencies = append(dependencies, one.Materials...)
+		dependencies = append(dependencies, one.BuildDefinition.ResolvedDependencies...)
+	}
 	var images []material
-	for _, one := range append(statement.Predicate.Materials, statement.Predicate.BuildDefinition.ResolvedDependencies...) {
+	for _, one := range dependencies {
 		name, isImage := strings.CutPrefix(one.URI, "pkg:docker/")
 		sha256 := one.Digest["sha256"]
 		if !isImage || sha256 == "" {

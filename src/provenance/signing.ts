@@ -1,7 +1,7 @@
 // Signatures of statements: DSSE envelopes in Sigstore bundles, by the Sigstore libraries. A key comes from a file, or
 // stays where it is and signs by a command; what is signed verifies with cosign, too.
 import { spawn } from 'node:child_process';
-import { createHash, createPrivateKey, createPublicKey, type KeyObject, sign } from 'node:crypto';
+import { createPrivateKey, createPublicKey, type KeyObject, sign } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import {
   type Bundle,
@@ -143,13 +143,10 @@ function hashOf(key: KeyObject): 'sha256' | null {
   });
 }
 
+/** Without a hint, which would become the envelope's `keyid`: verifiers in Go compare that with an id of their own making. */
 function material(key: KeyObject) {
   const publicKey = key.export({ type: 'spki', format: 'pem' }).toString();
-  // Sigstore protobuf-specs, PublicKeyIdentifier: a hint, which nobody has to believe.
-  const hint = createHash('sha256')
-    .update(key.export({ type: 'spki', format: 'der' }))
-    .digest('base64');
-  return { $case: 'publicKey' as const, publicKey, hint };
+  return { $case: 'publicKey' as const, publicKey };
 }
 
 /** Base64 where all of it is; a signature in DER begins with a byte that base64 does not have at its begin. */

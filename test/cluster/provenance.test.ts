@@ -50,6 +50,7 @@ beforeAll(async () => {
   });
   cluster = await ClusterWorld.start('cluster-provenance');
   env = { ...process.env, ...clusterEnvironment(cluster.state), XDG_CACHE_HOME: join(directory, 'cache') };
+  Object.assign(process.env, clusterEnvironment(cluster.state)); // for the program that this process runs
   await cluster.worker({ THROUGHLINE_SIGNING_KEY: keys.secret });
   model = await cluster.model();
   record = await cluster.ended(await cluster.trigger(model));
@@ -133,10 +134,7 @@ describe('cosign', () => {
       env: { ...env, SSL_CERT_FILE: env.SSL_CERT_FILE, HOME: directory },
     });
   const attestations = (type: string, subject: string, key: string) =>
-    cosign(
-      ...['verify-attestation', '--key', key, '--type', type, '--insecure-ignore-tlog=true'],
-      ...['--private-infrastructure', subject],
-    );
+    cosign(...['verify-attestation', '--key', key, '--type', type, '--insecure-ignore-tlog=true'], subject);
 
   it('verifies the provenance of the image and of the model, and what was deployed', async () => {
     const subject = record.training?.uri.replace('oci://', '').replace(/:[^:/@]+@/, '@') ?? '';
