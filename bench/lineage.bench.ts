@@ -73,7 +73,7 @@ async function fill(database: Database, count: number): Promise<void> {
     sql.raw(`insert into pods (release, namespace, name, environment, uid, node, created_at, started_at, ended_at, exit_code, ending)
     select ${id}, 'training', ${model} || '-' || ${hex('job', 26)} || '-' || ${hex('pod', 5)}, '', md5('uid' || i)::uuid::text, 'node-' || i % 50,
       ${requested}, ${requested}, ${requested} + interval '3 hours', 0, 'succeeded' from generate_series(1, ${count}) as i
-    union all select ${id}, 'serving', ${model} || '-' || ${hex('set', 9)} || '-' || substr(md5(i || 'p' || k), 1, 5), 'production', null, null, null, null, null, null, null
+    union all select ${id}, 'serving', ${model} || '-' || ${hex('set', 9)} || '-' || substr(md5(i || 'p' || k), 1, 4) || k, 'production', null, null, null, null, null, null, null
       from generate_series(1, ${count}) as i, generate_series(1, 2) as k where i % 7 <> 3`),
   );
   const deployment = (environment: string, cause: string, where: string) => `
