@@ -209,6 +209,9 @@ export class World {
       THROUGHLINE_HEARTBEAT_TIMEOUT: '2',
       THROUGHLINE_JOB_BACKOFF: '0',
       TEMPORAL_ADDRESS: this.temporal.address,
+      // Of its own: a build looks through all images that are there, and one of buildah's is kept for each step.
+      THROUGHLINE_BUILDAH_STORAGE: join(this.directory, 'buildah'),
+      THROUGHLINE_BUILD_CONTEXTS: '',
       ...env,
     };
   }
@@ -339,6 +342,16 @@ export class World {
     await this.api?.close();
     await this.client?.connection.close();
     await this.temporal?.stop();
+    unmountBelow(this.directory);
     rmSync(this.directory, { recursive: true, force: true, maxRetries: 10 });
   }
+}
+
+/** What buildah leaves mounted in its storage, the storage itself among it. */
+function unmountBelow(directory: string): void {
+  const points = readFileSync('/proc/self/mounts', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' ')[1] ?? '')
+    .filter((point) => point.startsWith(`${directory}/`));
+  for (const point of points.reverse()) execFileSync('umount', ['--lazy', point], { stdio: 'ignore' });
 }
