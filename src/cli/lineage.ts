@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError } from 'commander';
-import { devEndpoints } from '../dev/dev.js';
+import { devEndpoints } from '../dev/endpoints.js';
 import { ThroughlineError } from '../domain/errors.js';
 import {
   embeddedStore,

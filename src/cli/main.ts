@@ -1,20 +1,28 @@
 // The command line: parses, and hands over. One file a command.
 import { Command, CommanderError } from 'commander';
 import { VERSION } from '../version.js';
-import { attestCommand } from './attest.js';
-import { cancelCommand } from './cancel.js';
-import { diffCommand } from './diff.js';
-import { impactCommand } from './impact.js';
-import { lineageCommand } from './lineage.js';
-import { listCommand } from './list.js';
-import { logsCommand } from './logs.js';
 import { EXIT, printError } from './output.js';
-import { releaseCommand } from './release.js';
-import { devCommand, gatewayCommand, workerCommand } from './serve.js';
-import { statusCommand } from './status.js';
-import { traceCommand } from './trace.js';
-import { validateCommand } from './validate.js';
-import { verifyCommand } from './verify.js';
+
+type Register = (program: Command) => void;
+
+/** In the order of the help. Each is loaded when it is needed: together they take most of a second. */
+const COMMANDS: Readonly<Record<string, () => Promise<Register>>> = {
+  dev: async () => (await import('./serve.js')).devCommand,
+  release: async () => (await import('./release.js')).releaseCommand,
+  status: async () => (await import('./status.js')).statusCommand,
+  list: async () => (await import('./list.js')).listCommand,
+  cancel: async () => (await import('./cancel.js')).cancelCommand,
+  logs: async () => (await import('./logs.js')).logsCommand,
+  trace: async () => (await import('./trace.js')).traceCommand,
+  lineage: async () => (await import('./lineage.js')).lineageCommand,
+  impact: async () => (await import('./impact.js')).impactCommand,
+  diff: async () => (await import('./diff.js')).diffCommand,
+  attest: async () => (await import('./attest.js')).attestCommand,
+  verify: async () => (await import('./verify.js')).verifyCommand,
+  validate: async () => (await import('./validate.js')).validateCommand,
+  gateway: async () => (await import('./serve.js')).gatewayCommand,
+  worker: async () => (await import('./serve.js')).workerCommand,
+};
 
 const program = new Command('throughline')
   .description('Durable, traceable releases of machine-learning models, on Temporal.')
@@ -22,25 +30,10 @@ const program = new Command('throughline')
   .showHelpAfterError('(throughline --help lists the commands)')
   .exitOverride();
 
-for (const add of [
-  devCommand,
-  releaseCommand,
-  statusCommand,
-  listCommand,
-  cancelCommand,
-  logsCommand,
-  traceCommand,
-  lineageCommand,
-  impactCommand,
-  diffCommand,
-  attestCommand,
-  verifyCommand,
-  validateCommand,
-  gatewayCommand,
-  workerCommand,
-]) {
-  add(program);
-}
+const [wanted = ''] = process.argv.slice(2);
+const known = COMMANDS[wanted];
+// Anything else is a question about all of them, or a mistake, which names them.
+for (const load of known ? [known] : Object.values(COMMANDS)) (await load())(program);
 
 try {
   await program.parseAsync();

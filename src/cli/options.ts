@@ -1,6 +1,6 @@
 // Options that several commands share.
 import { type Command, Option } from 'commander';
-import { devEndpoints } from '../dev/dev.js';
+import { devEndpoints } from '../dev/endpoints.js';
 import { ReleaseService } from '../releases/service.js';
 import { startTelemetry, type Telemetry } from '../telemetry/sdk.js';
 import { type TemporalTarget, temporalClient } from '../temporal/connect.js';

@@ -1,7 +1,7 @@
 // Options of commands that ask the lineage store, and who answers them.
 import { stat } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
-import { devEndpoints } from '../dev/dev.js';
+import { devEndpoints } from '../dev/endpoints.js';
 import { ThroughlineError } from '../domain/errors.js';
 import {
   embeddedStore,

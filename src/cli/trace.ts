@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander';
-import { devEndpoints } from '../dev/dev.js';
+import { devEndpoints } from '../dev/endpoints.js';
 import { ThroughlineError } from '../domain/errors.js';
 import { isReleaseId, type ReleaseId } from '../domain/ids.js';
 import { ATTR } from '../telemetry/attributes.js';

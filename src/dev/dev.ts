@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { ThroughlineError } from '../domain/errors.js';
 import { createGateway } from '../gateway/server.js';
 import { embeddedStore, StoreHandle, StoreReader } from '../lineage/index.js';
-import { identify, isAlive, type ProcessIdentity, readJson, writeAtomically } from '../processes/index.js';
+import { identify, writeAtomically } from '../processes/index.js';
 import { becomeOwner } from '../processes/ownership.js';
 import { ReleaseService } from '../releases/service.js';
 import { configuredTraces, devTraces } from '../telemetry/backends.js';
@@ -18,6 +18,7 @@ import { startLineageWorker } from '../worker/lineage-worker.js';
 import { runtimeOf } from '../worker/runtimes.js';
 import { startWorker } from '../worker/worker.js';
 import type { Collector } from './collector.js';
+import { type DevEndpoints, devEndpoints, endpointsFile } from './endpoints.js';
 import { freePort } from './ports.js';
 import { temporalBinary } from './temporal-binary.js';
 import { startTemporalServer } from './temporal-server.js';
@@ -33,18 +34,6 @@ export interface DevOptions {
   /** Without it, workers are started by themselves (`throughline worker`). */
   readonly withWorker: boolean;
   readonly say: (text: string) => void;
-}
-
-/** Where a running `throughline dev` is reached; kept in the data directory for the other commands. */
-export interface DevEndpoints {
-  readonly gateway: string;
-  readonly temporal: string;
-  readonly ui: string;
-  /** Where programs send what OpenTelemetry has them send. */
-  readonly otlp?: { readonly http: string; readonly grpc: string } | undefined;
-  /** Where what they sent is asked for. */
-  readonly spans?: string | undefined;
-  readonly process: ProcessIdentity;
 }
 
 export interface RunningDev {
@@ -132,14 +121,4 @@ export async function startDev(options: DevOptions): Promise<RunningDev> {
     await stop();
     throw error;
   }
-}
-
-/** Where the `throughline dev` of a data directory is reached; undefined where none runs. */
-export async function devEndpoints(data: string): Promise<DevEndpoints | undefined> {
-  const endpoints = await readJson<DevEndpoints>(endpointsFile(data)).catch(() => undefined);
-  return endpoints && (await isAlive(endpoints.process)) ? endpoints : undefined;
-}
-
-function endpointsFile(data: string): string {
-  return join(data, 'dev', 'endpoints.json');
 }

@@ -1,6 +1,6 @@
 // Requests to the Kubernetes API. Configuration, credentials and their renewal are the client library's; its typed
 // calls are not used, because they turn objects into another shape than watches and custom resources come in.
-import { type HttpMethod, KubeConfig, RequestContext } from '@kubernetes/client-node';
+import type { HttpMethod, KubeConfig, RequestContext } from '@kubernetes/client-node';
 import { Agent, type Dispatcher, fetch, type Response } from 'undici';
 import { messageOf, ThroughlineError } from '../domain/errors.js';
 
@@ -33,6 +33,7 @@ export class KubernetesApi {
   private constructor(
     private readonly config: KubeConfig,
     tls: Record<string, unknown> | undefined,
+    private readonly Request: typeof RequestContext,
   ) {
     // Few connections for many releases; further requests wait for one.
     this.requests = tls && new Agent({ connect: tls, connections: 8 });
@@ -43,7 +44,9 @@ export class KubernetesApi {
 
   /** From KUBECONFIG, ~/.kube/config, or the service account of the pod. Throws TL_CONFIG_INVALID. */
   static async fromEnvironment(kubeconfig?: string): Promise<KubernetesApi> {
-    const config = new KubeConfig();
+    // Not before it is needed: it takes longer to load than all the rest, and most commands never ask a cluster.
+    const library = await import('@kubernetes/client-node');
+    const config = new library.KubeConfig();
     try {
       if (kubeconfig) config.loadFromFile(kubeconfig);
       else config.loadFromDefault();
@@ -59,7 +62,7 @@ export class KubernetesApi {
         expected: 'KUBECONFIG, ~/.kube/config, or a pod with a service account',
       });
     }
-    return new KubernetesApi(config, await tlsOptions(config));
+    return new KubernetesApi(config, await tlsOptions(config), library.RequestContext);
   }
 
   /** The namespace of the current context, or the pod's own. */
@@ -108,7 +111,7 @@ export class KubernetesApi {
     for (const [name, value] of Object.entries(options.query ?? {})) {
       if (value !== undefined) url.searchParams.set(name, String(value));
     }
-    const context = new RequestContext(url.toString(), method as HttpMethod);
+    const context = new this.Request(url.toString(), method as HttpMethod);
     await this.config.applySecurityAuthentication(context);
     const timeout = options.watch ? undefined : AbortSignal.timeout(REQUEST_TIMEOUT_MS);
     const signals = [timeout, options.signal].filter((signal) => signal !== undefined);
