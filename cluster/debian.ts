@@ -52,8 +52,14 @@ export async function debianPrograms(): Promise<Programs> {
   const target = join(PARTS, `debian-${key}`);
   const found = existsSync(target) ? programsIn(target) : undefined;
   if (found) return found;
-  rmSync(target, { recursive: true, force: true });
-  await step('downloading etcd, containerd, runc, a registry, Redis and CNI plugins', () => unpack(target));
+  if (!(await answer('apt-get', '--version'))) {
+    throw new ClusterError(
+      'There is no apt-get here, and parts of the local cluster are Debian’s packages.\n  Run this on Debian or Ubuntu; with Docker, make a cluster with kind instead (docs/cluster.md).',
+    );
+  }
+  await step('downloading etcd, containerd, runc, a registry, Redis and CNI plugins', () =>
+    unpackPackages(PACKAGES, target, nameIptables),
+  );
   const unpacked = programsIn(target);
   if (!unpacked) {
     const missing = PROGRAMS.filter(
@@ -66,43 +72,42 @@ export async function debianPrograms(): Promise<Programs> {
   return unpacked;
 }
 
-async function unpack(target: string): Promise<void> {
-  if (!(await answer('apt-get', '--version'))) {
-    throw new ClusterError(
-      'There is no apt-get here, and parts of the local cluster are Debian’s packages.\n  Run this on Debian or Ubuntu; with Docker, make a cluster with kind instead (docs/cluster.md).',
-    );
-  }
+/** Something of the cluster's own that is made of what was unpacked. */
+type Finish = (tree: string) => void;
+
+/**
+ * Downloads packages with everything that they need and the machine does not have, and unpacks them below `target`, which
+ * appears whole or not at all. Nothing is installed, and no root is needed.
+ */
+export async function unpackPackages(
+  packages: readonly string[],
+  target: string,
+  finish: Finish = () => {},
+): Promise<void> {
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', LC_ALL: 'C' };
-  const simulate = () =>
-    run('apt-get', ['install', '--simulate', '--no-install-recommends', ...PACKAGES], { env });
-  const plan = await simulate().catch(async () => {
-    await run('apt-get', ['update', '-qq'], { env }); // a new machine has no package lists yet
-    return simulate();
-  });
-  // What is installed already is used from where it is; the rest comes with everything that it needs.
-  const missing = [...plan.matchAll(/^Inst (\S+) (?:\[[^\]]*\] )?\((\S+)/gm)].map(
-    ([, name, version]) => `${name}=${version}`,
-  );
   const staging = `${target}.${process.pid}`;
+  const debs = join(staging, 'debs');
+  const download = async () => {
+    const words = ['install', '--simulate', '--no-install-recommends', ...packages];
+    const plan = await run('apt-get', words, { env });
+    // What is installed already is used from where it is; the rest comes with everything that it needs.
+    const missing = [...plan.matchAll(/^Inst (\S+) (?:\[[^\]]*\] )?\((\S+)/gm)].map(
+      ([, name, version]) => `${name}=${version}`,
+    );
+    if (missing.length === 0) return;
+    await run('apt-get', ['download', '-o', 'APT::Sandbox::User=root', ...missing], { cwd: debs, env });
+  };
   rmSync(staging, { recursive: true, force: true });
-  mkdirSync(join(staging, 'debs'), { recursive: true });
+  mkdirSync(debs, { recursive: true });
   try {
-    if (missing.length > 0) {
-      const download = () =>
-        run('apt-get', ['download', '-o', 'APT::Sandbox::User=root', ...missing], {
-          cwd: join(staging, 'debs'),
-          env,
-        });
-      await download().catch(async () => {
-        await run('apt-get', ['update', '-qq'], { env }); // the lists may be older than the archive
-        return download();
-      });
-    }
-    for (const file of readdirSync(join(staging, 'debs'))) {
-      await run('dpkg-deb', ['--extract', join(staging, 'debs', file), staging]);
-    }
-    rmSync(join(staging, 'debs'), { recursive: true });
-    nameIptables(staging);
+    await download().catch(async () => {
+      await run('apt-get', ['update', '-qq'], { env }); // a new machine has no lists yet; others are older than the archive
+      return download();
+    });
+    for (const file of readdirSync(debs)) await run('dpkg-deb', ['--extract', join(debs, file), staging]);
+    rmSync(debs, { recursive: true });
+    finish(staging);
+    rmSync(target, { recursive: true, force: true });
     renameSync(staging, target);
   } finally {
     rmSync(staging, { recursive: true, force: true });

@@ -281,7 +281,7 @@ async function goBaseImage(storage, install) {
 
 /**
  * A PostgreSQL server for the tests of the lineage store: the machine's own, or Debian's packages, unpacked into the cache.
- * Installing them would start a server. Gives the directory of its programs, and libraries of its own.
+ * Installing them would start a server. Gives the directory of its programs, and libraries of its own. Needs the build.
  */
 export async function postgres() {
   const programsIn = (base) => {
@@ -302,41 +302,9 @@ export async function postgres() {
         'PostgreSQL’s server is needed for the tests of the lineage store.\n  Install it (initdb and postgres on PATH), then run this again.',
       );
     }
-    const staging = `${target}.${process.pid}`;
-    mkdirSync(join(staging, 'debs'), { recursive: true });
-    const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', LC_ALL: 'C' };
-    const words = ['install', '--simulate', '--no-install-recommends', 'postgresql'];
-    const simulate = async () => (await execute('apt-get', words, { env })).stdout;
-    const update = () => step('updating the package lists', 'apt-get', ['update', '-qq'], { env });
-    let plan = await simulate().catch(async () => {
-      await update(); // a new machine has none yet
-      return simulate();
-    });
-    const named = () =>
-      [...plan.matchAll(/^Inst (\S+) (?:\[[^\]]*\] )?\((\S+)/gm)].map(
-        ([, name, version]) => `${name}=${version}`,
-      );
-    const download = () =>
-      step(
-        'downloading PostgreSQL (unpacked into the cache, not installed)',
-        'apt-get',
-        ['download', '-o', 'APT::Sandbox::User=root', ...named()],
-        { cwd: join(staging, 'debs'), env },
-      );
-    try {
-      await download().catch(async () => {
-        await update(); // the lists may be older than the archive
-        plan = await simulate();
-        return download();
-      });
-      for (const file of readdirSync(join(staging, 'debs')))
-        await execute('dpkg-deb', ['--extract', join(staging, 'debs', file), staging]);
-      rmSync(join(staging, 'debs'), { recursive: true });
-      rmSync(target, { recursive: true, force: true });
-      renameSync(staging, target);
-    } finally {
-      rmSync(staging, { recursive: true, force: true });
-    }
+    say('  downloading PostgreSQL (unpacked into the cache, not installed)');
+    const { unpackPackages } = await import(`${root}/dist/cluster/debian.js`);
+    await unpackPackages(['postgresql'], target);
   }
   const programs = programsIn(target);
   if (!programs)

@@ -16,9 +16,9 @@ await main(async () => {
   const report = join(scratch, 'vitest.json');
   const total = { passed: 0, failed: 0 };
   let before;
-  const server = await postgres();
   try {
-    await onCluster({ keep, beforeUp: () => (before = inventory()) }, (vitest) => {
+    await onCluster({ keep, beforeUp: () => (before = inventory()) }, async (vitest) => {
+      const server = await postgres();
       say('\n▸ cluster tests');
       const given = parameters.filter((word) => word !== '--keep');
       const projects = given.length > 0 ? ['--project=cluster'] : ['--project=cluster', '--project=bench'];

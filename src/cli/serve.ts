@@ -88,8 +88,9 @@ export function workerCommand(program: Command): void {
         });
         const store = config.databaseUrl ? new StoreHandle({ url: config.databaseUrl }) : undefined;
         const recorder = store && (await startLineageWorker({ store, config, connection, temporal, log }));
-        const stopped = Promise.race([worker.stopped, ...(recorder ? [recorder.stopped] : [])]);
-        const failed = stopped.then(() => new Promise<never>(() => {}));
+        const failed = Promise.all([worker.stopped, recorder?.stopped]).then(
+          () => new Promise<never>(() => {}),
+        );
         return {
           failed,
           stop: async () => {

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { manifestHistory } from '../activities/gitops/history.js';
 import { ThroughlineError } from '../domain/errors.js';
+import { digestOf, splitImage } from '../domain/ids.js';
 import { KubernetesApi, resourcePath } from '../kubernetes/api.js';
 import type { Pod } from '../kubernetes/objects.js';
 import { NO_POLICY, readPolicy } from '../provenance/policy.js';
@@ -79,10 +80,10 @@ async function imagesOfPod(namespace: string, name: string): Promise<string[]> {
   try {
     const pod = await api.get<Pod>(resourcePath('v1', namespace, 'pods', name));
     const images = (pod.status?.containerStatuses ?? []).flatMap(({ image, imageID }) => {
-      const digest = /sha256:[0-9a-f]{64}$/.exec(imageID ?? '')?.[0];
+      const digest = digestOf(imageID);
       const repository = (imageID ?? '').includes('@')
         ? imageID?.replace(/@.*$/, '')
-        : image?.replace(/@.*$/, '').replace(/:[^:/]+$/, '');
+        : splitImage(image?.replace(/@.*$/, '') ?? '').repository;
       return digest && repository ? [`${repository}@${digest}`] : [];
     });
     if (images.length === 0)

@@ -81,7 +81,7 @@ export async function startDev(options: DevOptions): Promise<RunningDev> {
     const { taskQueue } = config;
     const recorder = await startLineageWorker({ store, config, connection: native, temporal, log });
     stops.push(() => recorder.stop());
-    let workerFailed: Promise<never> = new Promise(() => {});
+    const ends = [recorder.stopped];
     if (options.withWorker) {
       say('starting the worker');
       const worker = await startWorker({
@@ -93,9 +93,10 @@ export async function startDev(options: DevOptions): Promise<RunningDev> {
         log,
       });
       stops.push(() => worker.stop());
-      workerFailed = worker.stopped.then(() => new Promise<never>(() => {}));
-      workerFailed.catch(() => undefined);
+      ends.push(worker.stopped);
     }
+    const workerFailed = Promise.all(ends).then(() => new Promise<never>(() => {}));
+    workerFailed.catch(() => undefined);
     const releases = new ReleaseService({ client, connection, address, taskQueue });
     const traces = configuredTraces() ?? (options.collector && devTraces(options.collector.spans));
     const lineage = new StoreReader(store, traces);

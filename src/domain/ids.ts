@@ -32,6 +32,19 @@ export function isDigest(text: unknown): text is Digest {
   return typeof text === 'string' && DIGEST.test(text);
 }
 
+/** The digest at the end of an image's reference, or of what a runtime calls it; undefined where it has none. */
+export function digestOf(reference: string | null | undefined): Digest | undefined {
+  return /sha256:[0-9a-f]{64}$/.exec(reference ?? '')?.[0] as Digest | undefined;
+}
+
+/** A tag is what follows the last colon; a colon before a slash is a port's. */
+const TAG = /:([^:/]+)$/;
+
+/** Repository and tag of an image's name, which has no digest. */
+export function splitImage(name: string): { repository: string; tag: string | undefined } {
+  return { repository: name.replace(TAG, ''), tag: TAG.exec(name)?.[1] };
+}
+
 /** Use where the text comes from a program that must have printed a digest (a builder, a registry). */
 export function parseDigest(text: string): Digest {
   if (!isDigest(text)) {

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { ThroughlineError } from '../domain/errors.js';
 
 /** Query of `GET /v1/releases`. */
 export const listQuerySchema = z.strictObject({
@@ -25,3 +26,15 @@ export const servedQuerySchema = z.strictObject({
     .optional()
     .describe('When; now where it is absent'),
 });
+
+/** Throws TL_REQUEST_INVALID. */
+export function parseQuery<Schema extends z.ZodType>(schema: Schema, query: unknown): z.output<Schema> {
+  const parsed = schema.safeParse(query);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  throw new ThroughlineError(
+    'TL_REQUEST_INVALID',
+    `The parameter ${issue?.path.join('.') || 'list'} is not valid`,
+    { expected: issue?.message },
+  );
+}

@@ -21,7 +21,7 @@ import { METRIC, recordSeconds } from '../telemetry/metric-names.js';
 import { lineageRoutes } from './lineage.js';
 import { openApiDocument } from './openapi.js';
 import { presentRelease } from './present.js';
-import { listQuerySchema } from './queries.js';
+import { listQuerySchema, parseQuery } from './queries.js';
 
 const MAX_BODY_BYTES = 1024 * 1024;
 /** What a client is told to wait where Temporal is away. Seconds. */
@@ -138,18 +138,7 @@ export function createGateway({ releases, log, publicUrl, lineage, meter }: Gate
   );
 
   app.get('/v1/releases', async (request) => {
-    const query = listQuerySchema.safeParse(request.query);
-    if (!query.success) {
-      const issue = query.error.issues[0];
-      throw new ThroughlineError(
-        'TL_REQUEST_INVALID',
-        `The parameter ${issue?.path.join('.') || 'list'} is not valid`,
-        {
-          expected: issue?.message,
-        },
-      );
-    }
-    const found = await releases.list(query.data);
+    const found = await releases.list(parseQuery(listQuerySchema, request.query));
     return { releases: found.map((one) => ({ ...one, url: `${base(request)}/${one.release}` })) };
   });
 

@@ -97,19 +97,20 @@ export class Mirror {
     return (await this.fetchCommit(commit, signal)) !== undefined;
   }
 
-  /** Whether the repository's copy has a commit. Touches no network. */
+  /** Whether the copy has a commit. Touches no network. */
   async hasHere(commit: string): Promise<boolean> {
-    const found = await gitIn(this.directory)
-      .raw(['rev-parse', '--verify', '--quiet', `${commit}^{commit}`])
-      .catch(() => '');
-    return found !== '';
+    return (await this.here(commit)) !== undefined;
   }
 
-  /** A commit that an earlier fetch brought whole; undefined where none did. Touches no network. */
-  private async seen(commit: string): Promise<CommitSha | undefined> {
-    const ref = `refs/throughline/seen/${commit}`;
+  /** A commit that an earlier fetch brought whole; undefined where none did. */
+  private seen(commit: string): Promise<CommitSha | undefined> {
+    return this.here(`refs/throughline/seen/${commit}`);
+  }
+
+  /** The commit that a name stands for in the copy. Touches no network. */
+  private async here(name: string): Promise<CommitSha | undefined> {
     const found = await gitIn(this.directory)
-      .raw(['rev-parse', '--verify', '--quiet', `${ref}^{commit}`])
+      .raw(['rev-parse', '--verify', '--quiet', `${name}^{commit}`])
       .catch(() => '');
     return found ? parseCommitSha(found.trim()) : undefined;
   }
@@ -229,13 +230,11 @@ export class Mirror {
 
   private async fetchCommit(id: string, signal?: AbortSignal): Promise<CommitSha | undefined> {
     const git = gitIn(this.directory, signal);
-    const lookUp = async () =>
-      (await git.raw(['rev-parse', '--verify', '--quiet', `${id}^{commit}`]).catch(() => '')).trim();
-    let found = await lookUp();
+    let found = await this.here(id);
     if (!found && id.length === 40) {
       // A server may refuse this; the branches and tags below are the other way to the commit.
       await this.fetch(id, signal).catch(() => undefined);
-      found = await lookUp();
+      found = await this.here(id);
     }
     if (!found) {
       const landing = `refs/throughline/landing/${randomUUID()}`;
@@ -254,14 +253,14 @@ export class Mirror {
         if (signal?.aborted) throw signal.reason;
         throw remoteFailure(this.repository, error);
       }
-      found = await lookUp();
+      found = await this.here(id);
       const landed = (await git.raw(['for-each-ref', '--format=%(refname)', landing]))
         .split('\n')
         .filter(Boolean);
       const keep = found ? [`update refs/throughline/seen/${found} ${found}`] : [];
       await this.updateRefs(...keep, ...landed.map((ref) => `delete ${ref}`));
     }
-    return found ? parseCommitSha(found) : undefined;
+    return found;
   }
 }
 

@@ -14,7 +14,7 @@ import { deployments, pods, releases, targets } from './schema.js';
 import { type Database, reach } from './store.js';
 
 /** Of what very many releases share, the newest are told. */
-export const MOST_RELEASES = 20;
+const MOST_RELEASES = 20;
 
 /** When the next one of the same target was rolled out. (Drizzle leaves a table's name out where it is the only one.) */
 const servedUntil = sql<Date | null>`(
@@ -55,39 +55,29 @@ async function look(database: Database, candidates: readonly Candidate[], limit:
 export async function impact(database: Database, text: string): Promise<ImpactAnswer> {
   const query = normalizeQuery(text);
   const parts = candidatesOf(query).flatMap((candidate) => partsOf(candidate));
-  const found = sql`with found as materialized (${sql.join(
+  const found = sql`(${sql.join(
     parts.map((part) => sql`(${part})`),
     sql` union `,
-  )})`;
-  const made = await reach(() =>
-    database.execute<MadeRow>(sql`${found}
+  )}) found`;
+  const [made, ran] = await reach(async () => [
+    await database.execute<MadeRow>(sql`
       select found.kind, found.id as match, ${releases.id} as release, ${releases.model} as model,
         ${releases.modelId} as model_id, ${releases.modelDigest} as model_digest,
         ${releases.image} as image, ${releases.imageDigest} as image_digest
-      from found join ${releases} on ${releases.id} = found.release order by ${releases.requestedAt} desc`),
-  );
-  const ran = await reach(() =>
-    database.execute<RanRow>(sql`${found}
-      select ${deployments.release} as release, ${deployments.environment} as environment,
-        ${deployments.model} as model, ${deployments.imageDigest} as image_digest, ${deployments.commit} as commit,
-        ${deployments.repository} as repository, ${deployments.manifest} as manifest,
-        ${deployments.cause} as cause, ${deployments.servedFrom} as from, ${servedUntil} as to
-      from ${deployments} where ${deployments.release} in (select release from found)
-      order by ${deployments.servedFrom} desc nulls last, ${deployments.commit}`),
-  );
+      from ${found} join ${releases} on ${releases.id} = found.release order by ${releases.requestedAt} desc`),
+    await database
+      .select({ row: deployments, to: servedUntil })
+      .from(deployments)
+      .where(sql`${deployments.release} in (select found.release from ${found})`)
+      .orderBy(sql`${deployments.servedFrom} desc nulls last`, deployments.commit),
+  ]);
   const rows = rowsOf<MadeRow>(made);
   const whole = [...new Map(rows.map((row) => [row.release, row])).values()];
-  const windows = rowsOf<RanRow>(ran).map((row) => ({
-    release: row.release,
-    model: row.model,
-    imageDigest: row.image_digest,
-    environment: row.environment,
-    repository: row.repository,
-    manifest: row.manifest,
-    commit: row.commit,
-    from: isoText(row.from),
-    to: isoText(row.to),
-    ...(row.cause === 'rollback' ? { rollback: true as const } : {}),
+  const windows = ran.map((one) => ({
+    ...windowOf(one),
+    release: one.row.release ?? '',
+    model: one.row.model,
+    imageDigest: one.row.imageDigest,
   }));
   return {
     query,
@@ -115,26 +105,13 @@ interface MadeRow extends Record<string, unknown> {
   readonly image_digest: string | null;
 }
 
-interface RanRow extends Record<string, unknown> {
-  readonly release: string;
-  readonly environment: string;
-  readonly model: string;
-  readonly image_digest: string | null;
-  readonly repository: string;
-  readonly manifest: string;
-  readonly commit: string;
-  readonly cause: string;
-  readonly from: Date | string | null;
-  readonly to: Date | string | null;
-}
-
-/** Raw rows have times as the driver gives them. */
-const isoText = (time: Date | string | null) => (time === null ? null : new Date(time).toISOString());
-
 /** Drivers answer a raw query in one way: an object with the rows. */
 function rowsOf<T>(result: unknown): T[] {
   return (result as { rows: T[] }).rows;
 }
+
+/** One of a release's further ids. */
+const among = (id: string) => sql`${releases.ids} @> array[${id}]`;
 
 const ofRelease = (kind: Kind, id: SQL, where: SQL) =>
   sql`select ${kind}::text as kind, ${id} as id, ${releases.id} as release from ${releases} where ${where}`;
@@ -149,8 +126,8 @@ function partsOf(candidate: Candidate): SQL[] {
     const where = {
       release: eq(releases.id, value),
       trace: eq(releases.traceId, value),
-      span: sql`${releases.ids} @> array[${value}]`,
-      run: sql`${releases.ids} @> array[${value}]`,
+      span: among(value),
+      run: among(value),
       execution: eq(releases.execution, value),
     }[candidate.kind];
     return [ofRelease(kind, sql`${value}::text`, where)];
@@ -185,10 +162,8 @@ function partsOf(candidate: Candidate): SQL[] {
         return [ofRelease(kind, sql`${digest}::text`, eq(releases.modelDigest, digest))];
       return [sql`${ofRelease(kind, sql`${name}::text`, eq(releases.model, name ?? ''))}${newest}`];
     }
-    case 'base-image': {
-      const { digest } = candidate;
-      return [sql`${ofRelease(kind, sql`${digest}::text`, sql`${releases.ids} @> array[${digest}]`)}`];
-    }
+    case 'base-image':
+      return [ofRelease(kind, sql`${candidate.digest}::text`, among(candidate.digest))];
     case 'trainer-image':
       return [ofRelease(kind, sql`${candidate.digest}::text`, eq(releases.trainerDigest, candidate.digest))];
     case 'image': {
@@ -235,7 +210,7 @@ function podParts({ name, namespace }: Extract<Candidate, { kind: 'job' | 'pod' 
 }
 
 /** The chains of some releases, the newest first. */
-export async function chainsOf(database: Database, ids: readonly string[]): Promise<ReleaseAnswer[]> {
+async function chainsOf(database: Database, ids: readonly string[]): Promise<ReleaseAnswer[]> {
   if (ids.length === 0) return [];
   const some = [...ids];
   const [rows, podRows, windows] = await reach(() =>

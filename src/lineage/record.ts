@@ -1,6 +1,7 @@
 // From the runs of a release, as Temporal has them, to the rows that are kept of it. Pure: the same history gives the
 // same rows, whenever and wherever, so that the store can be made again and compared.
 import type { Problem } from '../domain/errors.js';
+import { digestOf, splitImage } from '../domain/ids.js';
 import type { GitOpsCommit, PodRecord } from '../domain/release.js';
 import { parseTraceparent } from '../domain/trace.js';
 import { withoutUser } from '../domain/urls.js';
@@ -42,14 +43,14 @@ export function lineageOf(runs: readonly ReleaseRun[]): LineageRecord {
     jobNamespace: jobNamespace ?? null,
     job: job ?? null,
     trainerImage: training?.image ?? null,
-    trainerDigest: digestIn(training?.image),
+    trainerDigest: digestOf(training?.image) ?? null,
     trainingStartedAt: dateOf(training?.startedAt),
     trainingEndedAt: dateOf(training?.endedAt),
     modelId: training?.id ?? null,
     modelDigest: training?.digest ?? null,
     modelUri: training?.uri ?? null,
     image: record?.image?.name ?? null,
-    imageRepository: repositoryOf(record?.image?.name),
+    imageRepository: record?.image ? splitImage(record.image.name).repository : null,
     imageDigest: record?.image?.digest ?? null,
     baseImages: record?.image?.baseImages ?? null,
     traceId,
@@ -193,11 +194,6 @@ function splitName(job: string | undefined): [namespace: string | undefined, nam
   const split = job.indexOf('/');
   return split < 0 ? [undefined, job] : [job.slice(0, split), job.slice(split + 1)];
 }
-
-const digestIn = (reference: string | undefined) => /sha256:[0-9a-f]{64}/.exec(reference ?? '')?.[0] ?? null;
-
-/** A tag is what follows the last colon; a colon before a slash is a port's. */
-const repositoryOf = (image: string | undefined) => image?.replace(/:[^:/]+$/, '') ?? null;
 
 function dateOf(time: string | undefined): Date | null {
   const at = time === undefined ? Number.NaN : Date.parse(time);

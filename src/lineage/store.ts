@@ -344,7 +344,7 @@ export async function reach<T>(query: () => PromiseLike<T>): Promise<T> {
 
 /** PostgreSQL's classes of errors: connection, insufficient resources, operator intervention, system. */
 const AWAY = /^(?:08|53|57|58)/;
-const NETWORK = /^E(?:CONN|HOST|NET|PIPE|TIMEDOUT|AI_AGAIN)|ENOTFOUND|^ECONNREFUSED$/;
+const NETWORK = /^E(?:CONN|HOST|NET|PIPE|TIMEDOUT|AI_AGAIN|NOTFOUND)/;
 
 function away(cause: unknown): unknown {
   if (cause instanceof ThroughlineError) return cause;

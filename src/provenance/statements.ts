@@ -5,6 +5,7 @@
 //   SLSA, Build Provenance v1 (https://slsa.dev/spec/v1.0/provenance)
 //   in-toto, Test Result v0.1
 import type { AttestedRelease } from '../domain/attested.js';
+import { digestOf, splitImage } from '../domain/ids.js';
 
 export const STATEMENT_TYPE = 'https://in-toto.io/Statement/v1';
 export const PREDICATE = {
@@ -50,7 +51,7 @@ export function statementsOf(release: AttestedRelease): Attestable[] {
     const gate = gateOf(release);
     if (gate) statements.push({ statement: gate, beside: model });
   }
-  const built = image && imageDigest ? `${repositoryOf(image)}@${imageDigest}` : undefined;
+  const built = image && imageDigest ? `${splitImage(image).repository}@${imageDigest}` : undefined;
   if (built) {
     statements.push({ statement: imageProvenance(release), beside: built });
     for (const one of deployments(release)) statements.push({ statement: one, beside: built });
@@ -67,8 +68,8 @@ function training(release: AttestedRelease): Statement {
       internalParameters: { job: run?.job },
       resolvedDependencies: [
         commitOf(release),
-        { name: 'dataset', uri: `dataset:${dataset}`, ...digestOf(datasetDigest) },
-        ...(run?.image ? [{ name: 'trainer', uri: `oci://${run.image}`, ...digestOf(run.image) }] : []),
+        { name: 'dataset', uri: `dataset:${dataset}`, ...digests(datasetDigest) },
+        ...(run?.image ? [{ name: 'trainer', uri: `oci://${run.image}`, ...digests(run.image) }] : []),
       ],
     },
     runDetails: {
@@ -100,11 +101,11 @@ function imageProvenance(release: AttestedRelease): Statement {
       internalParameters: { modelId: release.modelId },
       resolvedDependencies: [
         commitOf(release),
-        { name: 'model', uri: release.modelUri ?? '', ...digestOf(release.modelDigest) },
+        { name: 'model', uri: release.modelUri ?? '', ...digests(release.modelDigest) },
         ...release.baseImages.map(({ name, digest }) => ({
           name: 'base',
           uri: `oci://${name}`,
-          ...digestOf(digest),
+          ...digests(digest),
         })),
       ],
     },
@@ -153,16 +154,16 @@ const commitOf = ({ repository, commit }: AttestedRelease): Resource => ({
 const modelOf = ({ modelUri, modelDigest, modelId }: AttestedRelease): Resource => ({
   name: modelId ?? '',
   uri: modelUri ?? '',
-  ...digestOf(modelDigest),
+  ...digests(modelDigest),
 });
 
 const imageOf = ({ image, imageDigest }: AttestedRelease): Resource => ({
   name: image ?? '',
-  ...digestOf(imageDigest),
+  ...digests(imageDigest),
 });
 
-function digestOf(text: string | null | undefined): Pick<Resource, 'digest'> {
-  const sha256 = /sha256:([0-9a-f]{64})$/.exec(text ?? '')?.[1];
+function digests(text: string | null | undefined): Pick<Resource, 'digest'> {
+  const sha256 = digestOf(text)?.slice('sha256:'.length);
   return sha256 ? { digest: { sha256 } } : {};
 }
 
@@ -170,6 +171,3 @@ const timesOf = (startedOn: string | null | undefined, finishedOn: string | null
   ...(startedOn ? { startedOn } : {}),
   ...(finishedOn ? { finishedOn } : {}),
 });
-
-/** A tag is what follows the last colon; a colon before a slash is a port's. */
-const repositoryOf = (image: string) => image.replace(/:[^:/]+$/, '');

@@ -1,6 +1,7 @@
 // The release's trace, computed from its history: a pure function, so that the same release gives the same spans with
 // the same ids and times wherever and whenever it is computed (DESIGN §5.2). Of a release that goes on it gives the
 // spans that will not change any more.
+import { splitImage } from '../domain/ids.js';
 import type { Observation } from '../domain/observation.js';
 import type { Stage, StageStatus } from '../domain/release.js';
 import { attemptSpanId, parseTraceparent, type SpanContext, spanIdOf } from '../domain/trace.js';
@@ -36,9 +37,6 @@ export interface ProjectedTrace {
   /** Whether this is all of it. */
   readonly closed: boolean;
 }
-
-/** The tag at the end of an image's name; a colon before a slash is a port's. */
-const TAG = /:([^:/]+)$/;
 
 /** RFC 3339 without a fraction. */
 const WHOLE_SECOND = /:\d\dZ$/;
@@ -321,8 +319,8 @@ function factsOf({ commit, dataset, training, image }: KnownRecord): SpanRecord[
     ...(training ? { [ATTR.modelId]: training.id, [ATTR.modelDigest]: training.digest } : {}),
     ...(image
       ? {
-          [ATTR.imageName]: image.name.replace(TAG, ''),
-          [ATTR.imageTags]: [TAG.exec(image.name)?.[1] ?? 'latest'],
+          [ATTR.imageName]: splitImage(image.name).repository,
+          [ATTR.imageTags]: [splitImage(image.name).tag ?? 'latest'],
           [ATTR.imageRepoDigests]: [image.reference.replace(/:[^:/@]+@/, '@')],
           [ATTR.manifestDigest]: image.digest,
         }

@@ -3,14 +3,14 @@ import { hostname } from 'node:os';
 import { type NativeConnection, Worker } from '@temporalio/worker';
 import type { RecordingMemory } from '../activities/index.js';
 import { LINEAGE_ID, LINEAGE_WORKFLOW, lineageQueueOf } from '../domain/temporal-names.js';
-import type { LineageStore, StoreHandle } from '../lineage/store.js';
+import type { StoreHandle } from '../lineage/store.js';
 import type { Logger } from '../telemetry/log.js';
 import type { TemporalClient } from '../temporal/connect.js';
 import { inActivity } from './activity-context.js';
 import { gitCacheOf, type WorkerConfig } from './config.js';
 import { LineageRecorder } from './lineage-recorder.js';
 import { startStanding } from './standing.js';
-import type { RunningWorker } from './worker.js';
+import { type RunningWorker, running } from './worker.js';
 
 export interface LineageWorkerDependencies {
   readonly store: StoreHandle;
@@ -26,13 +26,7 @@ export async function startLineageWorker(dependencies: LineageWorkerDependencies
   const cache = gitCacheOf(data);
   const { client, namespace } = temporal;
   const identity = `${process.pid}@${hostname()}`;
-  const recorders = new WeakMap<LineageStore, LineageRecorder>();
-  const recorder = async () => {
-    const open = await store.open();
-    const known = recorders.get(open) ?? new LineageRecorder({ client, namespace, store: open, cache, log });
-    recorders.set(open, known);
-    return known;
-  };
+  let recorder: LineageRecorder | undefined; // what it remembers saves the next activity some questions
   const worker = await Worker.create({
     connection,
     namespace,
@@ -44,7 +38,8 @@ export async function startLineageWorker(dependencies: LineageWorkerDependencies
           context.report('opening the lineage store');
           const { unrecorded = 0 } = (context.remembered ?? {}) as Partial<RecordingMemory>;
           context.remember({ unrecorded: Math.max(1, unrecorded) } satisfies RecordingMemory); // until it answers
-          await (await recorder()).follow(context);
+          recorder ??= new LineageRecorder({ client, namespace, store: await store.open(), cache, log });
+          await recorder.follow(context);
         }),
     },
     shutdownGraceTime: '1s',
@@ -59,12 +54,5 @@ export async function startLineageWorker(dependencies: LineageWorkerDependencies
     taskQueue,
     summary: 'writes the lineage of releases',
   });
-  const stopped = worker.run();
-  return {
-    stopped,
-    async stop() {
-      if (worker.getState() === 'RUNNING') worker.shutdown();
-      await stopped;
-    },
-  };
+  return running(worker, worker.run());
 }

@@ -106,6 +106,11 @@ export async function startWorker(dependencies: WorkerDependencies): Promise<Run
     return runtime.close();
   });
   log.info({ taskQueue: config.taskQueue, namespace, data }, 'worker started');
+  return running(worker, stopped);
+}
+
+/** A worker that polls; `stopped` is its end with all that belongs to it. */
+export function running(worker: Worker, stopped: Promise<void>): RunningWorker {
   return {
     stopped,
     async stop() {

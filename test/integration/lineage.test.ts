@@ -55,6 +55,16 @@ const recorded = (id: string, status: string, seconds?: number): Promise<Lineage
     return answer.releases[0]?.status === status ? answer : undefined;
   }, seconds);
 
+/** Two releases of a model, the second one recorded. */
+async function twice(name: string) {
+  const model = world.model(name);
+  const first = await world.release(model.url, 'SUCCEEDED');
+  git(model.directory, 'commit', '--quiet', '--allow-empty', '--message', 'Again');
+  const second = await world.release(model.url, 'SUCCEEDED');
+  await recorded(second.release, 'SUCCEEDED');
+  return { model, first, second };
+}
+
 const throughline = async (...words: string[]) => {
   const { stdout } = await run(process.execPath, [CLI, ...words], {
     env: world.environment({ THROUGHLINE_DATABASE_URL: url }),
@@ -141,11 +151,7 @@ describe('a release', () => {
   });
 
   it('ends the window of the one before it', async () => {
-    const model = world.model('twice');
-    const first = await world.release(model.url, 'SUCCEEDED');
-    git(model.directory, 'commit', '--quiet', '--allow-empty', '--message', 'Again');
-    const second = await world.release(model.url, 'SUCCEEDED');
-    await recorded(second.release, 'SUCCEEDED');
+    const { first, second } = await twice('twice');
     const [before] = (await recorded(first.release, 'SUCCEEDED')).releases;
     const [after] = (await reader.find(second.release)).releases;
     expect(before?.deployments[0]?.to).toBe(after?.deployments[0]?.from);
@@ -166,11 +172,7 @@ describe('a release that somebody takes back by hand', () => {
   const windows = async (id: string) => (await reader.find(id)).releases[0]?.deployments ?? [];
 
   it('ends its window, and opens another one of the release before it', async () => {
-    const model = world.model('reverted');
-    const first = await world.release(model.url, 'SUCCEEDED');
-    git(model.directory, 'commit', '--quiet', '--allow-empty', '--message', 'Again');
-    const second = await world.release(model.url, 'SUCCEEDED');
-    await recorded(second.release, 'SUCCEEDED');
+    const { model, first, second } = await twice('reverted');
     const hands = clone(model.gitops, 'hands');
     git(hands, 'revert', '--no-edit', 'HEAD');
     git(hands, 'push', '--quiet');

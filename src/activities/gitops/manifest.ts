@@ -3,6 +3,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { LineCounter, parseAllDocuments } from 'yaml';
 import { type Location, ThroughlineError } from '../../domain/errors.js';
+import { digestOf } from '../../domain/ids.js';
 import { ATTR, RESOURCE_ANNOTATION_PREFIX } from '../../telemetry/attributes.js';
 import { UneditableYaml, YamlText } from './yaml-edit.js';
 
@@ -232,7 +233,7 @@ export function deployedIn(text: string): DeployedTemplate[] {
     return [
       {
         release: template.metadata?.annotations?.[RELEASE_ANNOTATION],
-        digests: images.flatMap((image) => /sha256:[0-9a-f]{64}$/.exec(image)?.[0] ?? []),
+        digests: images.flatMap((image) => digestOf(image) ?? []),
       },
     ];
   });
