@@ -8,12 +8,19 @@ export interface ManifestCommit {
   /** ISO 8601: the committer's date, which is all that is known of when it took effect. */
   readonly committedAt: string;
   readonly release: string | undefined;
+  /** When that was rolled out, where it is known. */
+  readonly servedFrom?: Date | undefined;
 }
 
 /** What a manifest deploys for the target: a release that is known, or an image of nobody's. */
 export interface Deployed {
   readonly release: string | undefined;
   readonly imageDigest: string | undefined;
+}
+
+/** Where the commits begin: what was deployed then, and since when. */
+export interface Before extends Deployed {
+  readonly servedFrom?: Date | undefined;
 }
 
 export interface HandTarget {
@@ -28,14 +35,16 @@ export interface HandTarget {
 export async function deploymentsByHand(
   target: HandTarget,
   commits: readonly ManifestCommit[],
-  before: Deployed,
+  before: Before,
   deployedAt: (commit: string) => Promise<Deployed>,
 ): Promise<DeploymentRow[]> {
   const rows: DeploymentRow[] = [];
-  let current = before;
-  for (const { commit, committedAt, release } of commits) {
+  let current: Deployed = before;
+  let served = before.servedFrom?.getTime() ?? 0;
+  for (const { commit, committedAt, release, servedFrom } of commits) {
     if (release !== undefined) {
       current = { release, imageDigest: undefined };
+      served = Math.max(served, servedFrom?.getTime() ?? 0);
       continue;
     }
     const found = await deployedAt(commit);
@@ -45,6 +54,8 @@ export async function deploymentsByHand(
         : found.release === current.release;
     current = found;
     if (same) continue; // another line of the manifest
+    // What comes later in the branch takes effect later: git's dates are whole seconds, and a clock may be behind.
+    served = Math.max(Date.parse(committedAt), served + 1);
     rows.push({
       ...target,
       release: found.release ?? null,
@@ -57,7 +68,7 @@ export async function deploymentsByHand(
       workloadNamespace: null,
       workload: null,
       committedAt: new Date(committedAt),
-      servedFrom: new Date(committedAt),
+      servedFrom: new Date(served),
     });
   }
   return rows;

@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { PGlite } from '@electric-sql/pglite';
-import { and, eq, getTableColumns, gt, inArray, notInArray, type SQL, sql } from 'drizzle-orm';
+import { and, eq, getTableColumns, gt, inArray, max, notInArray, type SQL, sql } from 'drizzle-orm';
 import { drizzle as drizzlePg } from 'drizzle-orm/node-postgres';
 import { migrate as migratePg } from 'drizzle-orm/node-postgres/migrator';
 import type { PgColumn, PgDatabase, PgQueryResultHKT, PgTable } from 'drizzle-orm/pg-core';
@@ -36,6 +36,11 @@ export interface StoreLocation {
 }
 
 export type ScannedTarget = typeof targets.$inferSelect;
+/** A commit that its release has made, and when it was rolled out, where that is known. */
+export interface MadeCommit {
+  readonly release: string;
+  readonly servedFrom: Date | undefined;
+}
 export type ReleaseImage = Pick<typeof releases.$inferSelect, 'model' | 'imageDigest'>;
 
 /** A position in a Temporal namespace's histories. */
@@ -161,7 +166,7 @@ export class LineageStore {
    */
   async madeBy(
     commits: readonly { readonly commit: string; readonly release: string }[],
-  ): Promise<ReadonlyMap<string, string>> {
+  ): Promise<ReadonlyMap<string, MadeCommit>> {
     if (commits.length === 0) return new Map();
     const ids = [...new Set(commits.map(({ release }) => release))];
     const [ended, made] = await reach(() =>
@@ -171,18 +176,44 @@ export class LineageStore {
           .from(releases)
           .where(and(inArray(releases.id, ids), sql`${releases.endedAt} is not null`)),
         this.database
-          .select({ commit: deployments.commit, release: deployments.release })
+          .select({
+            commit: deployments.commit,
+            release: deployments.release,
+            servedFrom: deployments.servedFrom,
+          })
           .from(deployments)
           .where(and(inArray(deployments.release, ids), eq(deployments.cause, 'release'))),
       ]),
     );
     const known = new Set(ended.map(({ id }) => id));
-    const own = new Set(made.map(({ commit, release }) => `${commit} ${release}`));
+    const own = new Map(made.map(({ commit, release, servedFrom }) => [`${commit} ${release}`, servedFrom]));
     return new Map(
       commits
         .filter(({ commit, release }) => own.has(`${commit} ${release}`) || !known.has(release))
-        .map(({ commit, release }) => [commit, release]),
+        .map(({ commit, release }) => [
+          commit,
+          { release, servedFrom: own.get(`${commit} ${release}`) ?? undefined },
+        ]),
     );
+  }
+
+  /** When the target's last deployment was rolled out, some commits left out. */
+  async lastServed(
+    target: Omit<ScannedTarget, 'scanned'>,
+    without: readonly string[],
+  ): Promise<Date | undefined> {
+    const [row] = await reach(() =>
+      this.database
+        .select({ at: max(deployments.servedFrom) })
+        .from(deployments)
+        .where(
+          and(
+            ofTarget(deployments, target),
+            ...(without.length > 0 ? [notInArray(deployments.commit, [...without])] : []),
+          ),
+        ),
+    );
+    return row?.at ?? undefined;
   }
 
   /** Takes what was done to a target by hand, and up to which commit that is known, in one transaction. */
@@ -191,21 +222,10 @@ export class LineageStore {
     rows: readonly schema.DeploymentRow[],
     scanned: string,
   ): Promise<void> {
-    const { environment, model, repository, manifest } = target;
     await reach(() =>
       this.database.transaction(async (tx) => {
         await putDeployments(tx, rows);
-        await tx
-          .update(targets)
-          .set({ scanned })
-          .where(
-            and(
-              eq(targets.environment, environment),
-              eq(targets.model, model),
-              eq(targets.repository, repository),
-              eq(targets.manifest, manifest),
-            ),
-          );
+        await tx.update(targets).set({ scanned }).where(ofTarget(targets, target));
       }),
     );
   }
@@ -238,6 +258,18 @@ export class StoreHandle {
     this.opened = undefined;
     await opened?.close();
   }
+}
+
+function ofTarget(
+  table: typeof targets | typeof deployments,
+  { environment, model, repository, manifest }: Omit<ScannedTarget, 'scanned'>,
+): SQL | undefined {
+  return and(
+    eq(table.environment, environment),
+    eq(table.model, model),
+    eq(table.repository, repository),
+    eq(table.manifest, manifest),
+  );
 }
 
 type Transaction = Parameters<Parameters<Database['transaction']>[0]>[0];

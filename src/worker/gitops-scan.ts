@@ -58,10 +58,23 @@ export class GitOpsScan {
       ({ model, environment }) => model === target.model && environment === target.environment,
     );
     const own = await this.store.madeBy(theirs);
-    const commits = all.map(({ commit, committedAt }) => ({ commit, committedAt, release: own.get(commit) }));
+    const commits = all.map(({ commit, committedAt }) => ({
+      commit,
+      committedAt,
+      release: own.get(commit)?.release,
+      servedFrom: own.get(commit)?.servedFrom,
+    }));
     // What was there before Throughline came is nobody's; only what follows a release counts.
     const first = since ? 0 : commits.findIndex(({ release }) => release !== undefined);
-    const before = since ? await deployedAt(since) : { release: undefined, imageDigest: undefined };
+    const before = since
+      ? {
+          ...(await deployedAt(since)),
+          servedFrom: await this.store.lastServed(
+            target,
+            all.map(({ commit }) => commit),
+          ),
+        }
+      : { release: undefined, imageDigest: undefined };
     const rows = await deploymentsByHand(target, first < 0 ? [] : commits.slice(first), before, deployedAt);
     await this.store.putByHand(target, rows, history.tip);
   }

@@ -174,6 +174,7 @@ describe('a release that somebody takes back by hand', () => {
   it('ends its window, and opens another one of the release before it', async () => {
     const { model, first, second } = await twice('reverted');
     const hands = clone(model.gitops, 'hands');
+    await sleep(1_000 - (Date.now() % 1_000)); // git's dates are whole seconds
     git(hands, 'revert', '--no-edit', 'HEAD');
     git(hands, 'push', '--quiet');
     const revert = git(hands, 'rev-parse', 'HEAD').trim();

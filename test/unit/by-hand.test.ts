@@ -44,6 +44,32 @@ describe('what was done by hand', () => {
   it('is a manifest that was removed', async () => expect(await rows('A', '?')).toEqual(['1 other null']));
 });
 
+describe('when it took effect', () => {
+  const at = (second: string) => new Date(`2026-03-01T10:00:${second}Z`);
+  const times = async (served: Date | undefined, ...dates: string[]) => {
+    const commits = dates.map(
+      (date, index): ManifestCommit => ({
+        commit: `${index}`,
+        committedAt: at(date).toISOString(),
+        release: undefined,
+      }),
+    );
+    const own = { commit: 'own', committedAt: at('00').toISOString(), release: 'B', servedFrom: served };
+    const rows = await deploymentsByHand(target, [own, ...commits], NOTHING, async (commit) => ({
+      release: `R${commit}`,
+      imageDigest: undefined,
+    }));
+    return rows.map(({ servedFrom }) => servedFrom?.toISOString().slice(17, -1));
+  };
+  it('is when it was committed', async () => expect(await times(at('05.107'), '07')).toEqual(['07.000']));
+  it('is after what it replaces, though it was committed in the same second', async () =>
+    expect(await times(at('05.107'), '05', '05', '06')).toEqual(['05.108', '05.109', '06.000']));
+  it('is after what it replaces, though that was rolled out later', async () =>
+    expect(await times(at('30.000'), '10')).toEqual(['30.001']));
+  it('is when it was committed, where nothing is known of what it replaces', async () =>
+    expect(await times(undefined, '10')).toEqual(['10.000']));
+});
+
 describe('what a manifest deploys', () => {
   const digest = `sha256:${'a'.repeat(64)}`;
   const pod = (name: string, release: string) => `kind: Deployment
