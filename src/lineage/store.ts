@@ -13,6 +13,7 @@ import { Client, Pool } from 'pg';
 import { messageOf, ThroughlineError } from '../domain/errors.js';
 import type { LineageRecord } from './record.js';
 import * as schema from './schema.js';
+import { DATABASE_URL, DATABASE_URL_FORM } from './url.js';
 
 const { deployments, pods, positions, releases, targets } = schema;
 
@@ -65,6 +66,12 @@ export class LineageStore {
   }
 
   private static async postgres(url: string): Promise<LineageStore> {
+    if (!DATABASE_URL.test(url)) {
+      // Without what was found: it may hold a password (I9).
+      throw new ThroughlineError('TL_CONFIG_INVALID', 'The database’s URL is not usable', {
+        expected: DATABASE_URL_FORM,
+      });
+    }
     const client = new Client({ connectionString: url, connectionTimeoutMillis: 5_000 });
     client.on('error', () => undefined); // said by the query that runs into it
     await client.connect();

@@ -3,6 +3,7 @@ import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { ThroughlineError } from '../domain/errors.js';
+import { DATABASE_URL, DATABASE_URL_FORM } from '../lineage/url.js';
 
 export interface WorkerConfig {
   readonly taskQueue: string;
@@ -103,10 +104,7 @@ const schema = z.object({
     .string()
     .regex(/^[^<>\n]+ <[^<>\s]+>$/, 'expected: Name <address>')
     .default('Throughline <throughline@localhost>'),
-  THROUGHLINE_DATABASE_URL: z
-    .string()
-    .regex(/^postgres(?:ql)?:\/\//, 'expected postgres://USER@HOST/DATABASE')
-    .optional(),
+  THROUGHLINE_DATABASE_URL: z.string().regex(DATABASE_URL, `expected ${DATABASE_URL_FORM}`).optional(),
   THROUGHLINE_SIGNING_KEY: z.string().min(1).optional(),
   THROUGHLINE_SIGNING_COMMAND: z.string().min(1).optional(),
   THROUGHLINE_SIGNING_PUBLIC_KEY: z.string().min(1).optional(),

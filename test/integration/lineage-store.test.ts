@@ -302,6 +302,10 @@ describe('a database that is away', () => {
   it('is said, and found again when it is back', async () => {
     const handle = new StoreHandle({ url: 'postgres://throughline@127.0.0.1:1/none' });
     await expect(handle.open()).rejects.toMatchObject({ code: 'TL_STORE_UNREACHABLE' });
+    const wrong = new StoreHandle({ url: 'mysql://user:hunter2@127.0.0.1/x' });
+    const refused = await wrong.open().catch((error: unknown) => error);
+    expect(refused).toMatchObject({ code: 'TL_CONFIG_INVALID' });
+    expect(JSON.stringify(refused)).not.toContain('hunter2');
     const url = await postgres.database('away');
     const store = await LineageStore.open({ url });
     await store.put([whole]);
