@@ -1,11 +1,12 @@
 // `npm run test:cluster`: the tests that need a cluster, on a new local one, and a short run of each benchmark there; and
 // whether anything is left when it is down. Arguments go to vitest; `--keep` leaves the cluster up. Ends with one line
 // that counts.
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { benchmarkParts, onCluster, testParts } from './on-cluster.mjs';
+import { read } from './report.mjs';
 import { main, postgres, say } from './setup.mjs';
 import { inventory, leftSince } from './traces-left.mjs';
 
@@ -39,11 +40,10 @@ await main(async () => {
               }),
         },
       );
-      const counts = existsSync(report) ? JSON.parse(readFileSync(report, 'utf8')) : {};
-      const { numPassedTests = 0, numFailedTests = 0, numPendingTests = 0 } = counts;
-      const failed = numFailedTests + numPendingTests; // a test that did not run has not passed
-      total.passed += numPassedTests;
-      total.failed += status === 0 ? failed : Math.max(1, failed); // and what broke without being counted has failed too
+      const { passed, failed, failures } = read(report);
+      total.passed += passed;
+      total.failed += status === 0 ? failed : Math.max(1, failed); // what broke without being counted has failed too
+      for (const failure of failures) process.stdout.write(`\n${failure}\n`);
     });
     if (!keep) total[(await nothingLeft(before)) ? 'passed' : 'failed'] += 1;
     process.stdout.write(`\n${total.passed} passed, ${total.failed} failed\n`);

@@ -1,12 +1,14 @@
 // `npm test`: sets everything up, then runs every suite: the project's own, the example's Python, the example's Go.
 // Ends with one line that counts all of them.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { read } from './report.mjs';
 import { goToolchain, main, postgres, root, say, setUp } from './setup.mjs';
 
 const total = { passed: 0, failed: 0 };
+const failures = [];
 
 function suite(name, program, parameters, options, count) {
   say(`\n▸ ${name}`);
@@ -25,6 +27,7 @@ function suite(name, program, parameters, options, count) {
   };
   // A suite that breaks before it counts has failed all the same.
   if (status !== 0 && counted.failed === 0) counted.failed = 1;
+  if (counted.failed > 0) failures.push(`✗ suite: ${name}`);
   total.passed += counted.passed;
   total.failed += counted.failed;
   say(`  ${counted.passed} passed, ${counted.failed} failed, ${Math.round((Date.now() - begun) / 1000)} s`);
@@ -92,12 +95,9 @@ await main(async () => {
       ],
       { env, stdio: ['ignore', 'inherit', 'inherit'] },
       () => {
-        if (!existsSync(report)) return { passed: 0, failed: 1 };
-        const { numPassedTests, numFailedTests, numPendingTests, numTodoTests } = JSON.parse(
-          readFileSync(report, 'utf8'),
-        );
-        // A test that did not run has not passed.
-        return { passed: numPassedTests, failed: numFailedTests + numPendingTests + numTodoTests };
+        const { failures: bad, ...counts } = read(report);
+        failures.push(...bad);
+        return counts;
       },
     );
     if (wanted.length === 0) {
@@ -132,6 +132,7 @@ await main(async () => {
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }
+  for (const failure of failures) process.stdout.write(`\n${failure}\n`);
   process.stdout.write(`\n${total.passed} passed, ${total.failed} failed\n`);
   return total.failed === 0 ? 0 : 1;
 });
