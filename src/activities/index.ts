@@ -1,5 +1,5 @@
 // What the release workflow can do to the world. The workflow sees only this interface; the worker implements it.
-import type { AttestedRelease } from '../domain/attested.js';
+import type { AttestedRelease, SignedStatement } from '../domain/attested.js';
 import type { CommitSha, Digest, ReleaseId } from '../domain/ids.js';
 import type {
   BuiltImage,
@@ -132,9 +132,9 @@ export interface Activities {
   findDeployment(change: DeploymentChange): Promise<GitOpsCommit | undefined>;
   /**
    * Signs what the release has made so far, and puts it beside model and image. Idempotent: what is there already is not
-   * signed again. Gives how many statements there are.
+   * signed again. Gives what is there now but for what the release `knows`, so that its history has each once.
    */
-  attestRelease(release: AttestedRelease): Promise<number>;
+  attestRelease(release: AttestedRelease, knows: readonly string[]): Promise<readonly SignedStatement[]>;
   /** Hands spans to the collector: how 0.1.0 delivered them. */
   deliverSpans(spans: readonly SpanRecord[]): Promise<void>;
   /**

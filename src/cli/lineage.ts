@@ -21,6 +21,7 @@ import { databaseOption, type StoreOptions, withReader, withStore } from './stor
 interface LineageOptions extends StoreOptions {
   readonly at?: Date;
   readonly environment?: string;
+  readonly attestations?: boolean;
   readonly dot?: boolean;
   readonly mermaid?: boolean;
 }
@@ -34,6 +35,7 @@ export function lineageCommand(program: Command): void {
     )
     .option('--at <time>', 'what was served then (ISO 8601), with --environment', time)
     .option('--environment <name>', 'what this environment serves, or served --at')
+    .option('--attestations', 'print what was signed, as Sigstore bundles (JSON)')
     .option('--dot', 'print a graph for Graphviz')
     .option('--mermaid', 'print a graph for Mermaid')
     .action((id: string | undefined, options: LineageOptions) =>
@@ -56,6 +58,10 @@ async function answer(reader: LineageReader, id: string | undefined, options: Li
     const served = await reader.servedAt(environment, at);
     if (json) printJson(served);
     else print(servedText(served));
+    return;
+  }
+  if (options.attestations) {
+    printJson((await reader.attestations(id)).attestations);
     return;
   }
   const found = await reader.find(id);

@@ -1,6 +1,17 @@
 // A release in the form in which it is attested, and answered for: flat, and null where it did not come to something.
 import type { BaseImage, NonFinite, Stage } from './release.js';
 
+/** A statement that was signed, as it lies beside an artifact. */
+export interface SignedStatement {
+  /** SHA-256 of the statement, in hex: what is the same of two signatures of it. */
+  readonly statement: string;
+  readonly predicateType: string;
+  /** The artifact, `repository@sha256:…`. */
+  readonly beside: string;
+  /** A Sigstore bundle. */
+  readonly bundle: unknown;
+}
+
 /** What of a release is attested: as the workflow knows it, and as the lineage store has it (its answers are of this form). */
 export interface AttestedRelease {
   readonly release: string;

@@ -9,5 +9,8 @@ export function lineageRoutes(app: FastifyInstance, lineage: LineageReader): voi
     return lineage.servedAt(environment, at === undefined ? new Date() : new Date(at));
   });
   app.get<{ Params: { '*': string } }>('/v1/lineage/*', (request) => lineage.find(request.params['*']));
+  app.get<{ Params: { '*': string } }>('/v1/attestations/*', (request) =>
+    lineage.attestations(request.params['*']),
+  );
   app.get<{ Params: { '*': string } }>('/v1/impact/*', (request) => lineage.impact(request.params['*']));
 }

@@ -1,19 +1,21 @@
 // The API's description (OpenAPI 3.1), out of the schemas that validate its requests.
-import { z } from 'zod';
 import { ERROR_KINDS } from '../domain/errors.js';
 import { triggerSchema } from '../releases/request.js';
 import { VERSION } from '../version.js';
-import { listQuerySchema, servedQuerySchema } from './queries.js';
-
-const json = (schema: unknown) => ({ 'application/json': { schema } });
-const ref = (name: string) => ({ $ref: `#/components/schemas/${name}` });
-const response = (description: string, schema: unknown) => ({ description, content: json(schema) });
-const problem = (description: string) => response(description, ref('Error'));
-
-const OUTCOMES = ['SUCCEEDED', 'REJECTED', 'FAILED', 'CANCELED', 'SUPERSEDED'];
-const string = { type: 'string' };
-const dateTime = { type: 'string', format: 'date-time' };
-const digest = { type: 'string', pattern: '^sha256:[0-9a-f]{64}$' };
+import { lineagePaths, lineageSchemas } from './openapi-lineage.js';
+import {
+  dateTime,
+  digest,
+  json,
+  OUTCOMES,
+  problem,
+  queryParameters,
+  ref,
+  response,
+  string,
+  withoutSchemaKeyword,
+} from './openapi-parts.js';
+import { listQuerySchema } from './queries.js';
 
 const id = {
   name: 'id',
@@ -22,131 +24,6 @@ const id = {
   description: 'The release’s id',
   schema: { type: 'string', pattern: '^rel-[a-z2-7]{20}$' },
 };
-
-const anyId = {
-  name: 'id',
-  in: 'path',
-  required: true,
-  description:
-    'A trace, span, traceparent, prediction’s trace, pod, image, digest, model, dataset@version, Job, commit, release, run or execution; encoded',
-  schema: { type: 'string', maxLength: 1_024 },
-};
-
-const nullable = (schema: Record<string, unknown>) => ({ anyOf: [schema, { type: 'null' }] });
-
-/** Answers about lineage (src/lineage/answer.ts). */
-function lineageSchemas(): Record<string, unknown> {
-  const matches = {
-    type: 'array',
-    items: { type: 'object', required: ['kind', 'id'], properties: { kind: string, id: string } },
-  };
-  const window = {
-    environment: string,
-    repository: string,
-    manifest: string,
-    commit: string,
-    from: nullable(dateTime),
-    to: nullable(dateTime),
-    rollback: { const: true },
-  };
-  const required = ['environment', 'commit', 'from', 'to'];
-  const impacted = {
-    type: 'object',
-    required: ['release', 'model', ...required],
-    properties: { release: string, model: string, imageDigest: nullable(digest), ...window },
-  };
-  return {
-    Chain: {
-      type: 'object',
-      required: ['release', 'status', 'repository', 'gitopsCommits', 'deployments', 'traceId', 'requestedAt'],
-      properties: {
-        release: string,
-        status: { enum: ['RUNNING', ...OUTCOMES] },
-        model: nullable(string),
-        repository: string,
-        ref: string,
-        planPath: string,
-        commit: nullable(string),
-        dataset: nullable({ type: 'string', description: 'name@version' }),
-        datasetDigest: nullable(string),
-        parameters: { type: 'object', additionalProperties: string },
-        metrics: nullable({ type: 'object' }),
-        training: nullable({
-          type: 'object',
-          properties: {
-            job: string,
-            image: nullable(string),
-            startedAt: nullable(dateTime),
-            endedAt: nullable(dateTime),
-          },
-        }),
-        pods: { type: 'array', items: { type: 'object', properties: { namespace: string, name: string } } },
-        modelId: nullable(string),
-        modelDigest: nullable(digest),
-        modelUri: nullable(string),
-        image: nullable(string),
-        imageDigest: nullable(digest),
-        baseImages: { type: 'array', items: { type: 'object', properties: { name: string, digest } } },
-        gitopsCommits: { type: 'array', items: string },
-        deployments: { type: 'array', items: { type: 'object', required, properties: window } },
-        traceId: string,
-        traceparent: string,
-        execution: nullable(string),
-        requestedAt: dateTime,
-        endedAt: nullable(dateTime),
-        stages: {
-          type: 'array',
-          items: {
-            type: 'object',
-            properties: { name: string, status: string, startedAt: dateTime, endedAt: dateTime },
-          },
-        },
-      },
-    },
-    Lineage: {
-      type: 'object',
-      required: ['query', 'matches', 'releases', 'more'],
-      properties: {
-        query: string,
-        matches,
-        releases: { type: 'array', items: ref('Chain') },
-        more: { type: 'boolean', description: 'There are more releases than are given here' },
-      },
-    },
-    Impact: {
-      type: 'object',
-      required: ['query', 'matches', 'releases', 'models', 'images', 'deployments', 'serving'],
-      properties: {
-        query: string,
-        matches,
-        releases: { type: 'integer' },
-        models: { type: 'array', items: { type: 'object', properties: { modelDigest: digest } } },
-        images: { type: 'array', items: { type: 'object', properties: { imageDigest: digest } } },
-        deployments: { type: 'array', items: impacted },
-        serving: { type: 'array', items: impacted },
-      },
-    },
-  };
-}
-
-function withoutSchemaKeyword(schema: z.ZodType): Record<string, unknown> {
-  const { $schema: _, ...rest } = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' });
-  return rest;
-}
-
-function queryParameters(schema: z.ZodType): unknown[] {
-  const { properties, required = [] } = withoutSchemaKeyword(schema) as {
-    properties: Record<string, { description?: string }>;
-    required?: string[];
-  };
-  return Object.entries(properties).map(([name, { description, ...rest }]) => ({
-    name,
-    in: 'query',
-    ...(required.includes(name) ? { required: true } : {}),
-    ...(description ? { description } : {}),
-    schema: rest,
-  }));
-}
 
 /** The whole document; the same for every caller. */
 export function openApiDocument(): Record<string, unknown> {
@@ -237,51 +114,7 @@ export function openApiDocument(): Record<string, unknown> {
           },
         },
       },
-      '/v1/lineage/{id}': {
-        get: {
-          operationId: 'findLineage',
-          summary: 'From any id to the whole chain',
-          parameters: [anyId],
-          responses: {
-            200: response('What has the id, and the releases that it leads to', ref('Lineage')),
-            404: problem('No release has to do with it'),
-            503: problem('The lineage store is away'),
-          },
-        },
-      },
-      '/v1/lineage': {
-        get: {
-          operationId: 'servedAt',
-          summary: 'What an environment served at a time',
-          parameters: queryParameters(servedQuerySchema),
-          responses: {
-            200: response('The releases', {
-              type: 'object',
-              required: ['environment', 'at', 'releases'],
-              properties: {
-                environment: string,
-                at: dateTime,
-                releases: { type: 'array', items: ref('Chain') },
-              },
-            }),
-            400: problem('A parameter is not valid'),
-            404: problem('There is no such environment'),
-            503: problem('The lineage store is away'),
-          },
-        },
-      },
-      '/v1/impact/{id}': {
-        get: {
-          operationId: 'findImpact',
-          summary: 'What descends from a dataset, a commit, a model or an image',
-          parameters: [anyId],
-          responses: {
-            200: response('Everything that descends from it', ref('Impact')),
-            404: problem('No release has to do with it'),
-            503: problem('The lineage store is away'),
-          },
-        },
-      },
+      ...lineagePaths(),
       '/healthz': {
         get: {
           operationId: 'health',

@@ -1,5 +1,5 @@
 // What the store says of an id: the same for the command line and for the gateway. Names are those of the contract.
-import type { AttestedRelease } from '../domain/attested.js';
+import type { AttestedRelease, SignedStatement } from '../domain/attested.js';
 import type { Kind } from './identify.js';
 import type { StageTimes } from './schema.js';
 
@@ -84,6 +84,12 @@ export interface ImpactAnswer {
   readonly deployments: readonly ImpactedDeployment[];
   /** Those of them that run now. */
   readonly serving: readonly ImpactedDeployment[];
+}
+
+/** What the releases that an id leads to have signed. */
+export interface AttestationsAnswer {
+  readonly query: string;
+  readonly attestations: readonly (SignedStatement & { readonly release: string })[];
 }
 
 export interface ServedAnswer {

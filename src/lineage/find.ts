@@ -2,6 +2,7 @@
 // long with a million releases as with a hundred.
 import { and, desc, eq, inArray, type SQL, sql } from 'drizzle-orm';
 import type {
+  AttestationsAnswer,
   DeploymentWindow,
   ImpactAnswer,
   LineageAnswer,
@@ -10,7 +11,7 @@ import type {
   ReleaseAnswer,
 } from './answer.js';
 import { type Candidate, candidatesOf, type Kind, normalizeQuery } from './identify.js';
-import { deployments, pods, releases, targets } from './schema.js';
+import { attestations, deployments, pods, releases, targets } from './schema.js';
 import { type Database, reach } from './store.js';
 
 /** Of what very many releases share, the newest are told. */
@@ -49,6 +50,24 @@ async function look(database: Database, candidates: readonly Candidate[], limit:
   const limited = parts.map((part) => sql`(${part} limit ${sql.raw(String(limit))})`);
   const result = await reach(() => database.execute<Found>(sql.join(limited, sql` union all `)));
   return rowsOf(result);
+}
+
+/** What was signed by the releases that have the id. */
+export async function attestationsOf(database: Database, text: string): Promise<AttestationsAnswer> {
+  const query = normalizeQuery(text);
+  const found = await look(database, candidatesOf(query), MOST_RELEASES);
+  const ids = [...new Set(found.map(({ release }) => release))];
+  const rows =
+    ids.length === 0
+      ? []
+      : await reach(() =>
+          database
+            .select()
+            .from(attestations)
+            .where(inArray(attestations.release, ids))
+            .orderBy(attestations.release, attestations.predicateType, attestations.statement),
+        );
+  return { query, attestations: rows };
 }
 
 /** What descends from a dataset, a commit, a model, an image: everything that its releases made. */

@@ -1,5 +1,6 @@
 // Lineage: what releases consumed and made, found by any of its ids (I8).
 export type {
+  AttestationsAnswer,
   DeploymentWindow,
   ImpactAnswer,
   LineageAnswer,

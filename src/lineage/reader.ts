@@ -1,8 +1,14 @@
 // Who answers questions about lineage: the store, for whoever reaches it, or a gateway that does.
 import { ThroughlineError } from '../domain/errors.js';
 import type { LinkedTraces } from '../telemetry/backends.js';
-import type { ImpactAnswer, LineageAnswer, ReleaseAnswer, ServedAnswer } from './answer.js';
-import { environments, find, impact, servedAt } from './find.js';
+import type {
+  AttestationsAnswer,
+  ImpactAnswer,
+  LineageAnswer,
+  ReleaseAnswer,
+  ServedAnswer,
+} from './answer.js';
+import { attestationsOf, environments, find, impact, servedAt } from './find.js';
 import { candidatesOf, normalizeQuery } from './identify.js';
 import type { StoreHandle } from './store.js';
 
@@ -13,6 +19,8 @@ export interface LineageReader {
   impact(id: string): Promise<ImpactAnswer>;
   /** Throws TL_LINEAGE_UNKNOWN where there is no such environment. */
   servedAt(environment: string, at: Date): Promise<ServedAnswer>;
+  /** Throws TL_LINEAGE_UNKNOWN. */
+  attestations(id: string): Promise<AttestationsAnswer>;
   close(): Promise<void>;
 }
 
@@ -34,6 +42,13 @@ export class StoreReader implements LineageReader {
     const { database } = await this.store.open();
     const answer = await impact(database, id);
     return answer.matches.length > 0 ? answer : unknown(id);
+  }
+
+  async attestations(id: string): Promise<AttestationsAnswer> {
+    const { database } = await this.store.open();
+    const answer = await attestationsOf(database, id);
+    if (answer.attestations.length === 0) await this.find(id); // says where there is no such id
+    return answer;
   }
 
   async servedAt(environment: string, at: Date): Promise<ServedAnswer> {
@@ -117,6 +132,10 @@ export class GatewayReader implements LineageReader {
 
   impact(id: string): Promise<ImpactAnswer> {
     return this.get(`/v1/impact/${encodeURIComponent(id)}`);
+  }
+
+  attestations(id: string): Promise<AttestationsAnswer> {
+    return this.get(`/v1/attestations/${encodeURIComponent(id)}`);
   }
 
   servedAt(environment: string, at: Date): Promise<ServedAnswer> {

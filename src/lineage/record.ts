@@ -1,5 +1,6 @@
 // From the runs of a release, as Temporal has them, to the rows that are kept of it. Pure: the same history gives the
 // same rows, whenever and wherever, so that the store can be made again and compared.
+import type { SignedStatement } from '../domain/attested.js';
 import type { Problem } from '../domain/errors.js';
 import { digestOf, splitImage } from '../domain/ids.js';
 import type { GitOpsCommit, PodRecord } from '../domain/release.js';
@@ -7,13 +8,14 @@ import { parseTraceparent } from '../domain/trace.js';
 import { withoutUser } from '../domain/urls.js';
 import type { Closing, KnownRecord, ReleaseRun } from '../telemetry/history.js';
 import { projectTrace } from '../telemetry/projection.js';
-import type { DeploymentRow, PodRow, ReleaseRow } from './schema.js';
+import type { AttestationRow, DeploymentRow, PodRow, ReleaseRow } from './schema.js';
 
 /** Everything that is kept of one release. */
 export interface LineageRecord {
   readonly release: ReleaseRow;
   readonly pods: readonly PodRow[];
   readonly deployments: readonly DeploymentRow[];
+  readonly attestations: readonly AttestationRow[];
 }
 
 /** The runs of one release, the newest last: several where it was reset. */
@@ -78,6 +80,7 @@ export function lineageOf(runs: readonly ReleaseRun[]): LineageRecord {
       ...commits.flatMap((commit) => servingPods(request.release, commit)),
     ],
     deployments: commits.map((commit) => deploymentRow(request.release, record, commit)),
+    attestations: attestationsOf(newest),
   };
 }
 
@@ -105,6 +108,22 @@ function problemOf(
 function parametersOf({ activities }: ReleaseRun): ReleaseRow['parameters'] | undefined {
   const prepared = activities.find(({ type, result }) => type === 'prepareRelease' && result !== undefined);
   return (prepared?.result as { parameters?: ReleaseRow['parameters'] } | undefined)?.parameters;
+}
+
+/** What was signed, as the activity gave it: a signature is in no other place of the history. */
+function attestationsOf({ request, activities }: ReleaseRun): AttestationRow[] {
+  const signed = activities
+    .filter(({ type }) => type === 'attestRelease')
+    .flatMap(({ result }) => (result as readonly SignedStatement[] | undefined) ?? []);
+  return [...new Map(signed.map((one) => [one.statement, one])).values()].map(
+    ({ statement, predicateType, beside, bundle }) => ({
+      release: request.release,
+      statement,
+      predicateType,
+      beside,
+      bundle,
+    }),
+  );
 }
 
 /** What the workflow has said, and commits that were made when it was ended before it could. */

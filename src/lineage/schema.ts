@@ -153,6 +153,24 @@ export const deployments = pgTable(
   ],
 );
 
+/** What a release has signed: the same as lies beside its artifacts, for when the registry no longer has it. */
+export const attestations = pgTable(
+  'attestations',
+  {
+    release: text()
+      .notNull()
+      .references(() => releases.id, { onDelete: 'cascade' }),
+    /** SHA-256 of the statement, in hex. */
+    statement: text().notNull(),
+    predicateType: text('predicate_type').notNull(),
+    /** `repository@sha256:…` */
+    beside: text().notNull(),
+    /** A Sigstore bundle. */
+    bundle: jsonb().$type<unknown>().notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.release, table.statement] })],
+);
+
 /** What is deployed to: a model in a manifest of an environment. */
 export const targets = pgTable(
   'targets',
@@ -176,5 +194,6 @@ export const positions = pgTable('positions', {
 });
 
 export type ReleaseRow = typeof releases.$inferInsert;
+export type AttestationRow = typeof attestations.$inferInsert;
 export type PodRow = typeof pods.$inferInsert;
 export type DeploymentRow = typeof deployments.$inferInsert;

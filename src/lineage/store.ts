@@ -3,10 +3,10 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { PGlite } from '@electric-sql/pglite';
-import { and, eq, getTableColumns, gt, inArray, max, notInArray, type SQL, sql } from 'drizzle-orm';
+import { and, eq, gt, inArray, max, notInArray, sql } from 'drizzle-orm';
 import { drizzle as drizzlePg } from 'drizzle-orm/node-postgres';
 import { migrate as migratePg } from 'drizzle-orm/node-postgres/migrator';
-import type { PgColumn, PgDatabase, PgQueryResultHKT, PgTable } from 'drizzle-orm/pg-core';
+import type { PgDatabase, PgQueryResultHKT } from 'drizzle-orm/pg-core';
 import { drizzle as drizzlePglite } from 'drizzle-orm/pglite';
 import { migrate as migratePglite } from 'drizzle-orm/pglite/migrator';
 import { Client, Pool } from 'pg';
@@ -14,8 +14,9 @@ import { messageOf, ThroughlineError } from '../domain/errors.js';
 import type { LineageRecord } from './record.js';
 import * as schema from './schema.js';
 import { DATABASE_URL, DATABASE_URL_FORM } from './url.js';
+import { CHUNK, chunks, ofTarget, putDeployments, putReleases } from './write.js';
 
-const { deployments, pods, positions, releases, targets } = schema;
+const { attestations, deployments, pods, positions, releases, targets } = schema;
 
 export type Database = PgDatabase<PgQueryResultHKT, typeof schema>;
 
@@ -23,8 +24,6 @@ export type Database = PgDatabase<PgQueryResultHKT, typeof schema>;
 const MIGRATIONS = fileURLToPath(new URL('migrations', import.meta.url));
 /** Any number, the same for all: who migrates. */
 const MIGRATION_LOCK = 7_401_886_532;
-/** Rows a statement: PostgreSQL takes 65535 parameters. */
-const CHUNK = 500;
 
 /** Where `throughline dev` has its own, below its data directory. */
 export const embeddedStore = (data: string) => join(data, 'lineage');
@@ -240,7 +239,9 @@ export class LineageStore {
   /** Forgets everything. The tables stay. */
   async clear(): Promise<void> {
     await reach(() =>
-      this.database.execute(sql`truncate ${deployments}, ${pods}, ${targets}, ${releases}, ${positions}`),
+      this.database.execute(
+        sql`truncate ${attestations}, ${deployments}, ${pods}, ${targets}, ${releases}, ${positions}`,
+      ),
     );
   }
 }
@@ -265,111 +266,6 @@ export class StoreHandle {
     this.opened = undefined;
     await opened?.close();
   }
-}
-
-function ofTarget(
-  table: typeof targets | typeof deployments,
-  { environment, model, repository, manifest }: Omit<ScannedTarget, 'scanned'>,
-): SQL | undefined {
-  return and(
-    eq(table.environment, environment),
-    eq(table.model, model),
-    eq(table.repository, repository),
-    eq(table.manifest, manifest),
-  );
-}
-
-type Transaction = Parameters<Parameters<Database['transaction']>[0]>[0];
-
-async function putReleases(tx: Transaction, records: readonly LineageRecord[]): Promise<void> {
-  const taken = await tx
-    .insert(releases)
-    .values(records.map(({ release }) => release))
-    .onConflictDoUpdate({
-      target: releases.id,
-      set: excluded(releases, ['id']),
-      setWhere: sql`(excluded.run_started_at, excluded.events) >= (${releases.runStartedAt}, ${releases.events})`,
-    })
-    .returning({ id: releases.id });
-  const ids = new Set(taken.map(({ id }) => id));
-  const newer = records.filter(({ release }) => ids.has(release.id));
-  if (newer.length === 0) return;
-  const own = inArray(pods.release, [...ids]);
-  const podRows = newer.flatMap((record) => record.pods);
-  const deploymentRows = newer.flatMap((record) => record.deployments);
-  // A reset may have taken back what was there.
-  await tx.delete(pods).where(
-    without(
-      own,
-      pods.name,
-      podRows.map(({ name }) => name),
-    ),
-  );
-  await tx.delete(deployments).where(
-    without(
-      and(inArray(deployments.release, [...ids]), eq(deployments.cause, 'release')),
-      deployments.commit,
-      deploymentRows.map(({ commit }) => commit),
-    ),
-  );
-  for (const some of chunks(podRows, CHUNK)) {
-    await tx
-      .insert(pods)
-      .values([...some])
-      .onConflictDoUpdate({
-        target: [pods.release, pods.namespace, pods.name],
-        set: excluded(pods, ['release', 'namespace', 'name']),
-      });
-  }
-  await putDeployments(tx, deploymentRows);
-}
-
-/** What a release made is not replaced by what was seen of it from outside. */
-async function putDeployments(tx: Transaction, rows: readonly schema.DeploymentRow[]): Promise<void> {
-  for (const some of chunks(rows, CHUNK)) {
-    const of = some.map(({ environment, model, repository, manifest, branch }) => ({
-      environment,
-      model,
-      repository,
-      manifest,
-      branch,
-    }));
-    await tx
-      .insert(targets)
-      .values([...new Map(of.map((target) => [JSON.stringify(target), target])).values()])
-      .onConflictDoNothing();
-    await tx
-      .insert(deployments)
-      .values([...some])
-      .onConflictDoUpdate({
-        target: [
-          deployments.commit,
-          deployments.environment,
-          deployments.model,
-          deployments.repository,
-          deployments.manifest,
-        ],
-        set: excluded(deployments, ['commit', 'environment', 'model', 'repository', 'manifest']),
-        setWhere: sql`excluded.cause = 'release' or ${deployments.cause} <> 'release'`,
-      });
-  }
-}
-
-function without(condition: SQL | undefined, column: PgColumn, values: readonly string[]): SQL | undefined {
-  return values.length > 0 ? and(condition, notInArray(column, [...values])) : condition;
-}
-
-/** Every column as the refused row has it (PostgreSQL, INSERT … ON CONFLICT DO UPDATE). */
-function excluded(table: PgTable, key: readonly string[]): Record<string, SQL> {
-  return Object.fromEntries(
-    Object.entries(getTableColumns(table))
-      .filter(([name]) => !key.includes(name))
-      .map(([name, column]) => [name, sql.raw(`excluded."${column.name}"`)]),
-  );
-}
-
-function* chunks<T>(all: readonly T[], size: number): Generator<readonly T[]> {
-  for (let from = 0; from < all.length; from += size) yield all.slice(from, from + size);
 }
 
 /** Runs a query; a database that is away has a problem of its own. */

@@ -1,12 +1,11 @@
 // Puts what a release attests beside its model and its image.
+import { createHash } from 'node:crypto';
 import type { Attestation, EvidenceStore } from '../activities/registry/evidence.js';
-import type { AttestedRelease } from '../domain/attested.js';
+import type { AttestedRelease, SignedStatement } from '../domain/attested.js';
 import { payloadOf, type StatementSigner, signStatement } from './signing.js';
 import { type Attestable, statementsOf } from './statements.js';
 
-export interface Attested {
-  readonly predicateType: string;
-  readonly beside: string;
+export interface Attested extends SignedStatement {
   /** False where the very same statement was there already. */
   readonly added: boolean;
 }
@@ -25,26 +24,20 @@ export async function attestRelease(
   for (const one of statementsOf(release)) places.set(one.beside, [...(places.get(one.beside) ?? []), one]);
   const attested: Attested[] = [];
   for (const [beside, all] of places) {
-    const there = new Set(
-      (await evidence.of(beside, signal))?.attestations.map(({ bundle }) => payloadOf(bundle)),
-    );
-    const missing = all.filter(({ statement }) => !there.has(JSON.stringify(statement)));
+    const evidenced = (await evidence.of(beside, signal))?.attestations ?? [];
+    const there = new Map(evidenced.map(({ bundle }) => [payloadOf(bundle), bundle]));
     const created = new Date().toISOString();
     const signed: Attestation[] = [];
-    for (const { statement } of missing) {
-      signed.push({
-        predicateType: statement.predicateType,
-        created,
-        bundle: await signStatement(statement, signer),
-      });
+    for (const { statement } of all) {
+      const { predicateType } = statement;
+      const payload = JSON.stringify(statement);
+      const known = there.get(payload);
+      const bundle = known ?? (await signStatement(statement, signer));
+      if (known === undefined) signed.push({ predicateType, created, bundle });
+      const id = createHash('sha256').update(payload).digest('hex');
+      attested.push({ statement: id, predicateType, beside, bundle, added: known === undefined });
     }
     if (signed.length > 0) await evidence.attest(beside, signed, signal);
-    for (const { statement } of all)
-      attested.push({
-        predicateType: statement.predicateType,
-        beside,
-        added: missing.some((one) => one.statement === statement),
-      });
   }
   return attested;
 }

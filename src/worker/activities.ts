@@ -162,7 +162,7 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
         return commit && committed(change, commit);
       }),
 
-    attestRelease: (release) =>
+    attestRelease: (release, knows) =>
       run(async ({ signal, report }) => {
         if (!signer || !evidence) {
           throw new ThroughlineError('TL_CONFIG_INVALID', 'This worker cannot sign', {
@@ -170,7 +170,10 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
           });
         }
         report('signing what was made');
-        return (await attestRelease(release, signer, evidence, signal)).length;
+        const attested = await attestRelease(release, signer, evidence, signal);
+        return attested
+          .filter(({ statement }) => !knows.includes(statement))
+          .map(({ added: _, ...signed }) => signed);
       }),
 
     deliverSpans: (spans) =>

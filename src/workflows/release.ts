@@ -45,11 +45,11 @@ export async function release(request: ReleaseRequest): Promise<ReleaseRecord> {
     const model = await train(request, prepared, progress, begun, atOnce);
     await evaluate(prepared, model, progress);
     const image = await build(request, prepared, model, progress, begun);
-    await attest(request, prepared, progress); // before it is deployed: an admission controller may ask for it
+    const attested = await attest(request, prepared, progress); // before it is deployed: an admission controller may ask for it
     for (const target of prepared.plan.deploy) {
       await deploy(request, prepared, model, image, target, progress, begun);
     }
-    if (prepared.plan.deploy.length > 0) await attest(request, prepared, progress);
+    if (prepared.plan.deploy.length > 0) await attest(request, prepared, progress, attested);
     await begun.settling;
     outcome = { status: 'SUCCEEDED' };
   } catch (error) {
@@ -202,16 +202,19 @@ function build(
   });
 }
 
-/** Signs what has been made so far; of what is attested already nothing is made again. */
+/** Signs what has been made so far; of what is attested already nothing is made again. Gives which statements it signed. */
 async function attest(
   request: ReleaseRequest,
   { parameters, settings }: PreparedRelease,
   progress: ReleaseProgress,
-): Promise<void> {
-  if (!settings.attests) return;
+  known: readonly string[] = [],
+): Promise<string[]> {
+  if (!settings.attests) return [];
   const record = progress.record();
   const summary = record.deployments.length > 0 ? 'attest the deployments' : 'attest model and image';
-  await activities('attest', summary, settings).attestRelease(attestedOf(record, request, parameters));
+  const made = attestedOf(record, request, parameters);
+  const signed = await activities('attest', summary, settings).attestRelease(made, known);
+  return signed.map(({ statement }) => statement);
 }
 
 function deploy(

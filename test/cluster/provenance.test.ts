@@ -9,9 +9,13 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { OciProgram, OciProgramEvidence } from '../../src/activities/registry/oci-program.js';
 import { clusterEnvironment } from '../../src/demo/cluster-world.js';
+import type { ReleaseId } from '../../src/domain/ids.js';
 import type { PresentedRelease } from '../../src/gateway/present.js';
+import { lineageOf } from '../../src/lineage/index.js';
+import { SignatureVerifier } from '../../src/provenance/signing.js';
 import { PREDICATE } from '../../src/provenance/statements.js';
 import type { Verification } from '../../src/provenance/verify.js';
+import { runsOf } from '../../src/telemetry/delivery.js';
 import { type ClusterModel, ClusterWorld } from '../support/cluster.js';
 import { git } from '../support/world.js';
 
@@ -87,6 +91,24 @@ describe('a release', () => {
     );
     expect(order.indexOf('attestRelease')).toBeGreaterThan(order.indexOf('buildImage'));
     expect(order.indexOf('attestRelease')).toBeLessThan(order.indexOf('commitDeployment'));
+  });
+
+  it('keeps what it signed in its history, each once, for when the registry has it no more', async () => {
+    const { client } = cluster.world.client;
+    const { attestations } = lineageOf(await runsOf(client, record.release as ReleaseId));
+    expect(attestations.map(({ predicateType }) => predicateType).sort()).toEqual(
+      [PREDICATE.deployment, PREDICATE.provenance, PREDICATE.provenance, PREDICATE.testResult].sort(),
+    );
+    const signatures = await SignatureVerifier.of([keys.pub]);
+    for (const { bundle } of attestations) expect(signatures.open(bundle)).toHaveProperty('statement');
+    const { events } = await client.workflow.getHandle(record.release).fetchHistory();
+    const history = JSON.stringify(events, (_, value) =>
+      value?.type === 'Buffer' ? Buffer.from(value.data).toString() : value,
+    );
+    for (const { bundle } of attestations) {
+      const { payload } = (bundle as { dsseEnvelope: { payload: string } }).dsseEnvelope;
+      expect(history.split(payload).length - 1).toBe(1);
+    }
   });
 
   it('says what its image was built from', async () => {

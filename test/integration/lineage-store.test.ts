@@ -243,6 +243,25 @@ describe.each(Object.keys(engines) as (keyof typeof engines)[])('%s', (engine) =
     }
   });
 
+  it('keeps what was signed, and takes it back with the rest', async () => {
+    const signed = ['gate', 'provenance'].map((predicateType, index) => ({
+      release: release.id,
+      statement: `${index}`.repeat(64),
+      predicateType,
+      beside: `${release.imageRepository}@${release.imageDigest}`,
+      bundle: { dsseEnvelope: { payload: 'e30=' } },
+    }));
+    await store.put([{ ...whole, attestations: signed }]);
+    await store.put([{ ...whole, attestations: signed }]);
+    const query = release.imageDigest ?? '';
+    expect(await reader.attestations(query)).toEqual({ query, attestations: signed });
+    await store.put([whole]);
+    expect(await reader.attestations(query)).toEqual({ query, attestations: [] });
+    await expect(reader.attestations('rel-77777777777777777777')).rejects.toMatchObject({
+      problem: { code: 'TL_LINEAGE_UNKNOWN' },
+    });
+  });
+
   it('takes back what a reset took back', async () => {
     await store.put([whole]);
     const later = new Date(Number(release.runStartedAt) + 1000);
@@ -253,7 +272,7 @@ describe.each(Object.keys(engines) as (keyof typeof engines)[])('%s', (engine) =
       imageDigest: null,
       status: 'RUNNING' as const,
     };
-    await store.put([{ release: reset, pods: [], deployments: [] }]);
+    await store.put([{ release: reset, pods: [], deployments: [], attestations: [] }]);
     const [again] = (await reader.find(release.id)).releases;
     expect(again).toMatchObject({ status: 'RUNNING', imageDigest: null, deployments: [], pods: [] });
     await store.put([whole]); // the run before, once more

@@ -54,12 +54,13 @@ export function another(
       imageDigest: digest,
       servedFrom: servedFrom ? new Date(servedFrom) : null,
     })),
+    attestations: of.attestations.map((attestation) => ({ ...attestation, release: id })),
   };
 }
 
 /** Every row of every table, in an order of its own. */
 export async function dump({ database }: LineageStore): Promise<Record<string, unknown[]>> {
-  const tables = ['releases', 'pods', 'deployments', 'targets'];
+  const tables = ['releases', 'pods', 'deployments', 'targets', 'attestations'];
   const rows = await Promise.all(
     tables.map(async (table) => {
       const result = await database.execute(

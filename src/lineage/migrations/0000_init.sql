@@ -1,3 +1,12 @@
+CREATE TABLE "attestations" (
+	"release" text NOT NULL,
+	"statement" text NOT NULL,
+	"predicate_type" text NOT NULL,
+	"beside" text NOT NULL,
+	"bundle" jsonb NOT NULL,
+	CONSTRAINT "attestations_release_statement_pk" PRIMARY KEY("release","statement")
+);
+--> statement-breakpoint
 CREATE TABLE "deployments" (
 	"release" text,
 	"environment" text NOT NULL,
@@ -89,6 +98,7 @@ CREATE TABLE "targets" (
 	CONSTRAINT "targets_environment_model_repository_manifest_pk" PRIMARY KEY("environment","model","repository","manifest")
 );
 --> statement-breakpoint
+ALTER TABLE "attestations" ADD CONSTRAINT "attestations_release_releases_id_fk" FOREIGN KEY ("release") REFERENCES "public"."releases"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "deployments" ADD CONSTRAINT "deployments_release_releases_id_fk" FOREIGN KEY ("release") REFERENCES "public"."releases"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "pods" ADD CONSTRAINT "pods_release_releases_id_fk" FOREIGN KEY ("release") REFERENCES "public"."releases"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
 CREATE INDEX "deployments_release" ON "deployments" USING btree ("release");--> statement-breakpoint
