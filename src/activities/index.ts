@@ -1,5 +1,6 @@
 // What the release workflow can do to the world. The workflow sees only this interface; the worker implements it.
 import type { AttestedRelease, SignedStatement } from '../domain/attested.js';
+import type { DriftCheck, ExpectedState } from '../domain/drift.js';
 import type { CommitSha, Digest, ReleaseId } from '../domain/ids.js';
 import type {
   BuiltImage,
@@ -142,6 +143,8 @@ export interface Activities {
    * Idempotent: ids and content are functions of the release's history (DESIGN §5.2).
    */
   deliverTraces(state: DeliveryState | undefined): Promise<DeliveryState>;
+  /** Compares what targets say and run with what was released. Changes nothing. */
+  checkTargets(expected: readonly ExpectedState[]): Promise<readonly DriftCheck[]>;
   /** A page of a training log. */
   readTrainingLog(job: string, from: string | undefined, bytes: number): Promise<LogPage>;
 }
@@ -153,6 +156,10 @@ export interface LineageActivities {
    * their histories, and the store says how far it has come.
    */
   recordReleases(): Promise<void>;
+  /** What should run where, by the lineage. Changes nothing. */
+  expectedStates(): Promise<readonly ExpectedState[]>;
+  /** Keeps what a look at all targets has found. Idempotent: it replaces what the last one had found. */
+  recordDrift(checks: readonly DriftCheck[], at: string): Promise<void>;
 }
 
 export type { ImageBuild, LogPage, SpanRecord, TraceCarrier, TrainingJob };

@@ -19,6 +19,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Register>>> = {
   diff: async () => (await import('./diff.js')).diffCommand,
   attest: async () => (await import('./attest.js')).attestCommand,
   verify: async () => (await import('./verify.js')).verifyCommand,
+  drift: async () => (await import('./drift.js')).driftCommand,
   validate: async () => (await import('./validate.js')).validateCommand,
   gateway: async () => (await import('./serve.js')).gatewayCommand,
   worker: async () => (await import('./serve.js')).workerCommand,

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { manifestHistory } from '../activities/gitops/history.js';
+import { committedDigests } from '../activities/gitops/history.js';
 import { ThroughlineError } from '../domain/errors.js';
 import { digestOf, splitImage } from '../domain/ids.js';
 import { KubernetesApi, resourcePath } from '../kubernetes/api.js';
@@ -43,6 +43,9 @@ export function verifyCommand(program: Command): void {
       }
       const signatures = await SignatureVerifier.of(keys);
       const evidence = evidenceStore();
+      const cache = gitCacheOf(cacheDirectory());
+      const committed = (repository: string, commit: string, manifest: string) =>
+        committedDigests(cache, repository, commit, manifest);
       const verified: Verification[] = [];
       for (const image of await imagesOf(what, options))
         verified.push(await verifyImage(image, { evidence, signatures, policy, committed }));
@@ -91,20 +94,6 @@ async function imagesOfPod(namespace: string, name: string): Promise<string[]> {
     return images;
   } finally {
     await api.close();
-  }
-}
-
-/** Where the GitOps repository can be read from here. */
-async function committed(
-  repository: string,
-  commit: string,
-  manifest: string,
-): Promise<readonly string[] | undefined> {
-  try {
-    const history = await manifestHistory(gitCacheOf(cacheDirectory()), repository, { commit });
-    return (await history.deployed(manifest, commit)).flatMap(({ digests }) => digests);
-  } catch {
-    return undefined;
   }
 }
 

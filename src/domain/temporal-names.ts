@@ -22,5 +22,11 @@ export const DELIVERY_ID = 'throughline-traces';
 export const LINEAGE_WORKFLOW = 'recordLineage';
 export const LINEAGE_ID = 'throughline-lineage';
 
-/** Where that is done: only processes that reach the store poll it. */
+/** Compares what runs with what was released; a schedule of the same name starts it. */
+export const DRIFT_WORKFLOW = 'checkDrift';
+export const DRIFT_ID = 'throughline-drift';
+/** Memo field of its end: how many targets have drifted. */
+export const DRIFT_MEMO = 'drifted';
+
+/** Where the store is written and read: only processes that reach it poll it. */
 export const lineageQueueOf = (taskQueue: string) => `${taskQueue}-lineage`;

@@ -10,7 +10,7 @@ import {
   response,
   string,
 } from './openapi-parts.js';
-import { servedQuerySchema } from './queries.js';
+import { driftQuerySchema, servedQuerySchema } from './queries.js';
 
 const anyId = {
   name: 'id',
@@ -120,6 +120,52 @@ export function lineageSchemas(): Record<string, unknown> {
         },
       },
     },
+    Drift: {
+      type: 'object',
+      required: ['checkedAt', 'targets'],
+      properties: {
+        checkedAt: nullable(dateTime),
+        targets: {
+          type: 'array',
+          items: {
+            type: 'object',
+            required: [
+              'environment',
+              'model',
+              'repository',
+              'manifest',
+              'release',
+              'since',
+              'drifts',
+              'unchecked',
+            ],
+            properties: {
+              environment: string,
+              model: string,
+              repository: string,
+              branch: string,
+              manifest: string,
+              release: nullable(string),
+              since: nullable(dateTime),
+              drifts: {
+                type: 'array',
+                items: {
+                  type: 'object',
+                  required: ['what', 'where', 'expected', 'found'],
+                  properties: {
+                    what: { enum: ['image', 'annotation', 'model', 'attestation', 'missing'] },
+                    where: string,
+                    expected: string,
+                    found: string,
+                  },
+                },
+              },
+              unchecked: { type: 'array', items: string },
+            },
+          },
+        },
+      },
+    },
     Impact: {
       type: 'object',
       required: ['query', 'matches', 'releases', 'models', 'images', 'deployments', 'serving'],
@@ -179,6 +225,18 @@ export function lineagePaths(): Record<string, unknown> {
         responses: {
           200: response('Statements, each in a Sigstore bundle', ref('Attestations')),
           404: problem('No release has to do with it'),
+          503: problem('The lineage store is away'),
+        },
+      },
+    },
+    '/v1/drift': {
+      get: {
+        operationId: 'findDrift',
+        summary: 'What of what runs is not what was released, as of the last look',
+        parameters: queryParameters(driftQuerySchema),
+        responses: {
+          200: response('Every target that was looked at', ref('Drift')),
+          400: problem('A parameter is not valid'),
           503: problem('The lineage store is away'),
         },
       },

@@ -27,6 +27,16 @@ export const servedQuerySchema = z.strictObject({
     .describe('When; now where it is absent'),
 });
 
+/** Query of `GET /v1/drift`. */
+export const driftQuerySchema = z.strictObject({
+  environment: z
+    .string()
+    .min(1)
+    .max(100)
+    .optional()
+    .describe('The environment’s name; all where it is absent'),
+});
+
 /** Throws TL_REQUEST_INVALID. */
 export function parseQuery<Schema extends z.ZodType>(schema: Schema, query: unknown): z.output<Schema> {
   const parsed = schema.safeParse(query);

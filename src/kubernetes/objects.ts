@@ -73,10 +73,22 @@ export interface ContainerState {
   };
 }
 
+export interface Container {
+  readonly name?: string;
+  readonly image?: string;
+  readonly env?: readonly { readonly name: string; readonly value?: string }[];
+}
+
+/** What a workload makes pods from. */
+export interface PodTemplate {
+  readonly metadata?: Pick<ObjectMeta, 'annotations'>;
+  readonly spec?: { readonly containers?: readonly Container[] };
+}
+
 export interface Pod extends KubernetesObject {
   readonly spec?: {
     readonly nodeName?: string;
-    readonly containers?: readonly { readonly name: string; readonly image?: string }[];
+    readonly containers?: readonly Container[];
   };
   readonly status?: {
     readonly phase?: 'Pending' | 'Running' | 'Succeeded' | 'Failed' | 'Unknown';
@@ -95,6 +107,7 @@ export interface Deployment extends KubernetesObject {
     readonly replicas?: number;
     readonly paused?: boolean;
     readonly selector: { readonly matchLabels?: Readonly<Record<string, string>> };
+    readonly template?: PodTemplate;
   };
   readonly status?: {
     readonly observedGeneration?: number;
@@ -104,6 +117,18 @@ export interface Deployment extends KubernetesObject {
     readonly conditions?: readonly Condition[];
   };
 }
+
+/** Workloads whose pods are looked at here, by their kind: their names in paths. */
+export const WORKLOADS: Readonly<Record<string, string>> = {
+  Deployment: 'deployments',
+  StatefulSet: 'statefulsets',
+};
+
+/** A workload's selector, as a query has it. */
+export const selectorOf = ({ spec }: Deployment): string =>
+  Object.entries(spec.selector.matchLabels ?? {})
+    .map(([label, value]) => `${label}=${value}`)
+    .join(',');
 
 export interface KubernetesEvent extends KubernetesObject {
   readonly reason?: string;

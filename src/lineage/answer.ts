@@ -1,5 +1,6 @@
 // What the store says of an id: the same for the command line and for the gateway. Names are those of the contract.
 import type { AttestedRelease, SignedStatement } from '../domain/attested.js';
+import type { DriftCheck } from '../domain/drift.js';
 import type { Kind } from './identify.js';
 import type { StageTimes } from './schema.js';
 
@@ -90,6 +91,18 @@ export interface ImpactAnswer {
 export interface AttestationsAnswer {
   readonly query: string;
   readonly attestations: readonly (SignedStatement & { readonly release: string })[];
+}
+
+/** A target that was looked at, and what of it is not what was released. */
+export interface DriftedTarget extends DriftCheck {
+  /** ISO 8601: when that was seen first; null where there is nothing. */
+  readonly since: string | null;
+}
+
+export interface DriftAnswer {
+  /** Null where nothing has been looked at yet. */
+  readonly checkedAt: string | null;
+  readonly targets: readonly DriftedTarget[];
 }
 
 export interface ServedAnswer {

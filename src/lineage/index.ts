@@ -2,6 +2,8 @@
 export type {
   AttestationsAnswer,
   DeploymentWindow,
+  DriftAnswer,
+  DriftedTarget,
   ImpactAnswer,
   LineageAnswer,
   Match,

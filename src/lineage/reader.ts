@@ -3,11 +3,13 @@ import { ThroughlineError } from '../domain/errors.js';
 import type { LinkedTraces } from '../telemetry/backends.js';
 import type {
   AttestationsAnswer,
+  DriftAnswer,
   ImpactAnswer,
   LineageAnswer,
   ReleaseAnswer,
   ServedAnswer,
 } from './answer.js';
+import { driftOf } from './drift.js';
 import { attestationsOf, environments, find, impact, servedAt } from './find.js';
 import { candidatesOf, normalizeQuery } from './identify.js';
 import type { StoreHandle } from './store.js';
@@ -21,6 +23,8 @@ export interface LineageReader {
   servedAt(environment: string, at: Date): Promise<ServedAnswer>;
   /** Throws TL_LINEAGE_UNKNOWN. */
   attestations(id: string): Promise<AttestationsAnswer>;
+  /** What of what runs is not what was released, as of the last look. */
+  drift(environment?: string): Promise<DriftAnswer>;
   close(): Promise<void>;
 }
 
@@ -65,6 +69,10 @@ export class StoreReader implements LineageReader {
       }
     }
     return { environment, at: at.toISOString(), releases };
+  }
+
+  async drift(environment?: string): Promise<DriftAnswer> {
+    return driftOf((await this.store.open()).database, environment);
   }
 
   /** A trace that is no release's own: what it links to may be one. */
@@ -141,6 +149,11 @@ export class GatewayReader implements LineageReader {
   servedAt(environment: string, at: Date): Promise<ServedAnswer> {
     const query = new URLSearchParams({ environment, at: at.toISOString() });
     return this.get(`/v1/lineage?${query}`);
+  }
+
+  drift(environment?: string): Promise<DriftAnswer> {
+    const query = environment === undefined ? '' : `?${new URLSearchParams({ environment })}`;
+    return this.get(`/v1/drift${query}`);
   }
 
   async close(): Promise<void> {}

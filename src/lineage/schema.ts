@@ -3,6 +3,7 @@
 // embedded store speaks too; migrations/ is generated from this file (`npm run migrations`).
 import { sql } from 'drizzle-orm';
 import { customType, index, integer, jsonb, pgTable, primaryKey, text, timestamp } from 'drizzle-orm/pg-core';
+import type { Drift } from '../domain/drift.js';
 import type { Problem } from '../domain/errors.js';
 import type { BaseImage, NonFinite, Outcome, StageStatus } from '../domain/release.js';
 
@@ -182,6 +183,26 @@ export const targets = pgTable(
     branch: text().notNull(),
     /** The commit of the branch up to which it was looked for changes by hand. */
     scanned: text(),
+  },
+  (table) => [primaryKey({ columns: [table.environment, table.model, table.repository, table.manifest] })],
+);
+
+/** What the last look at a target has found that is not what was released. No function of histories: of the world. */
+export const drifts = pgTable(
+  'drifts',
+  {
+    environment: text().notNull(),
+    model: text().notNull(),
+    repository: text().notNull(),
+    manifest: text().notNull(),
+    branch: text().notNull(),
+    /** What should run there; null where somebody has put something else. */
+    release: text(),
+    checkedAt: time('checked_at').notNull(),
+    /** When a look found something first; null where there is nothing. */
+    since: time('since'),
+    found: jsonb().$type<readonly Drift[]>().notNull(),
+    unchecked: text().array().$type<readonly string[]>().notNull(),
   },
   (table) => [primaryKey({ columns: [table.environment, table.model, table.repository, table.manifest] })],
 );

@@ -16,7 +16,7 @@ import * as schema from './schema.js';
 import { DATABASE_URL, DATABASE_URL_FORM } from './url.js';
 import { CHUNK, chunks, ofTarget, putDeployments, putReleases } from './write.js';
 
-const { attestations, deployments, pods, positions, releases, targets } = schema;
+const { attestations, deployments, drifts, pods, positions, releases, targets } = schema;
 
 export type Database = PgDatabase<PgQueryResultHKT, typeof schema>;
 
@@ -240,7 +240,7 @@ export class LineageStore {
   async clear(): Promise<void> {
     await reach(() =>
       this.database.execute(
-        sql`truncate ${attestations}, ${deployments}, ${pods}, ${targets}, ${releases}, ${positions}`,
+        sql`truncate ${attestations}, ${drifts}, ${deployments}, ${pods}, ${targets}, ${releases}, ${positions}`,
       ),
     );
   }

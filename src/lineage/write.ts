@@ -108,7 +108,7 @@ function without(condition: SQL | undefined, column: PgColumn, values: readonly 
 }
 
 /** Every column as the refused row has it (PostgreSQL, INSERT … ON CONFLICT DO UPDATE). */
-function excluded(table: PgTable, key: readonly string[]): Record<string, SQL> {
+export function excluded(table: PgTable, key: readonly string[]): Record<string, SQL> {
   return Object.fromEntries(
     Object.entries(getTableColumns(table))
       .filter(([name]) => !key.includes(name))

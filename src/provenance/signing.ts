@@ -53,6 +53,11 @@ export function signerOf(
   return 'key' in settings ? keySigner(settings.key) : commandSigner(settings.command, settings.publicKey);
 }
 
+/** The file that a verifier of what it signs reads: of a private key it takes the public one. */
+export const publicKeyOf = (
+  settings: { readonly key: string } | { readonly command: string; readonly publicKey: string },
+): string => ('key' in settings ? settings.key : settings.publicKey);
+
 /** A signed statement, as it lies beside an image. */
 export async function signStatement(statement: Statement, signer: Signer): Promise<SerializedBundle> {
   const builder = new DSSEBundleBuilder({ signer, witnesses: [] });

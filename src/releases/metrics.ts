@@ -4,7 +4,13 @@ import { type Client, WorkflowNotFoundError } from '@temporalio/client';
 import type { MetricMeter } from '@temporalio/common';
 import type { DeliveryMemory, RecordingMemory } from '../activities/index.js';
 import { messageOf } from '../domain/errors.js';
-import { DELIVERY_ID, LINEAGE_ID, RELEASE_WORKFLOW } from '../domain/temporal-names.js';
+import {
+  DELIVERY_ID,
+  DRIFT_MEMO,
+  DRIFT_WORKFLOW,
+  LINEAGE_ID,
+  RELEASE_WORKFLOW,
+} from '../domain/temporal-names.js';
 import { ATTR } from '../telemetry/attributes.js';
 import type { Logger } from '../telemetry/log.js';
 import { METRIC, setGauge } from '../telemetry/metric-names.js';
@@ -31,6 +37,11 @@ export function watchReleases(
     METRIC.unrecorded,
     'Ended releases that are not in the lineage store, one at least while it is away',
   );
+  const drifted = setGauge(
+    meter,
+    METRIC.drifted,
+    'Deployments that are not what was released, as of the last look',
+  );
   const queue = setGauge(meter, METRIC.queue, 'Tasks that no worker has taken yet');
   const waiting = async (taskQueueType: number) => {
     const { stats } = await client.workflowService.describeTaskQueue({
@@ -53,6 +64,7 @@ export function watchReleases(
       backlog(delivery?.undelivered ?? 0);
       const lineage = await memoryOf<RecordingMemory>(client, LINEAGE_ID);
       unrecorded(lineage?.unrecorded ?? 0);
+      drifted(await lastDrift(client));
     } catch (error) {
       log.debug({ error: messageOf(error) }, 'the releases were not counted');
     }
@@ -60,6 +72,17 @@ export function watchReleases(
   void look();
   const timer = setInterval(look, LOOK_MS);
   return () => clearInterval(timer);
+}
+
+/** What the last look for drift has found; none where there was no look. */
+async function lastDrift(client: Client): Promise<number> {
+  const { executions } = await client.workflowService.listWorkflowExecutions({
+    namespace: client.options.namespace,
+    query: `WorkflowType = '${DRIFT_WORKFLOW}' AND ExecutionStatus = 'Completed'`, // the newest first
+    pageSize: 1,
+  });
+  const data = executions?.[0]?.memo?.fields?.[DRIFT_MEMO]?.data;
+  return data ? Number(Buffer.from(data).toString('utf8')) : 0;
 }
 
 /** What a standing workflow has said last. Where no worker does what it does, there is none, and no backlog. */

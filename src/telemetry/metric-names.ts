@@ -11,6 +11,7 @@ export const METRIC = {
   queue: 'throughline.queue.backlog',
   undelivered: 'throughline.trace.undelivered',
   unrecorded: 'throughline.lineage.unrecorded',
+  drifted: 'throughline.drift.targets',
   request: 'http.server.request.duration',
 } as const;
 

@@ -3,7 +3,8 @@ import type { Resource } from '@opentelemetry/resources';
 import type { SpanExporter } from '@opentelemetry/sdk-trace-base';
 import type { SyncWatcher } from '../activities/argocd/watcher.js';
 import type { ImageBuilder } from '../activities/build/builder.js';
-import { editManifest, type ManifestChange } from '../activities/gitops/manifest.js';
+import type { DriftChecker } from '../activities/drift/checker.js';
+import { editManifest, type ManifestChange, MODEL_VARIABLE } from '../activities/gitops/manifest.js';
 import type { GitOpsChange, GitOpsRepository } from '../activities/gitops/writer.js';
 import type { Activities, DeploymentChange, PreparedRelease, WorkerSettings } from '../activities/index.js';
 import type { EvidenceStore } from '../activities/registry/evidence.js';
@@ -11,6 +12,7 @@ import { pinned } from '../activities/registry/oci-program.js';
 import type { Registry } from '../activities/registry/registry.js';
 import type { ReleaseSource } from '../activities/source/prepare.js';
 import type { JobRunner } from '../activities/training/runner.js';
+import type { DriftCheck } from '../domain/drift.js';
 import { ThroughlineError } from '../domain/errors.js';
 import type { Traced } from '../domain/observation.js';
 import type { GitOpsCommit } from '../domain/release.js';
@@ -37,6 +39,7 @@ export interface ActivityDependencies {
   /** What signs, and what lies beside images. */
   readonly signer?: StatementSigner | undefined;
   readonly evidence?: EvidenceStore | undefined;
+  readonly drift: DriftChecker;
   readonly exporter: SpanExporter | undefined;
   readonly resource: Resource;
   readonly traces: TraceDelivery;
@@ -62,6 +65,7 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
     sync,
     signer,
     evidence,
+    drift,
     exporter,
     resource,
     traces,
@@ -185,6 +189,16 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
 
     deliverTraces: (state) => run((context) => traces.deliver(state, context)),
 
+    checkTargets: (expected) =>
+      run(async ({ signal, report }) => {
+        const checks: DriftCheck[] = [];
+        for (const state of expected) {
+          report(`looking at ${state.model} in ${state.environment}`);
+          checks.push(await drift.check(state, signal));
+        }
+        return checks;
+      }),
+
     readTrainingLog: (job, from, bytes) => run(() => runner.log(job, from, bytes)),
   };
 }
@@ -224,7 +238,7 @@ function manifestChange(change: DeploymentChange): ManifestChange {
   return {
     container: change.container,
     image: change.image,
-    env: { MODEL_ID: change.modelId },
+    env: { [MODEL_VARIABLE]: change.modelId },
     annotations: {
       [TRACE_ANNOTATION]: change.traceparent,
       [resource(ATTR.pipelineRunId)]: change.release,
@@ -242,7 +256,7 @@ function placeholderChange(container: string): ManifestChange {
   return {
     container,
     image: `registry.example/check:check@sha256:${zeros}`,
-    env: { MODEL_ID: 'check' },
+    env: { [MODEL_VARIABLE]: 'check' },
     annotations: { [TRACE_ANNOTATION]: 'check', [`${RESOURCE_ANNOTATION_PREFIX}${ATTR.modelId}`]: 'check' },
   };
 }

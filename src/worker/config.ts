@@ -22,6 +22,8 @@ export interface WorkerConfig {
   readonly maxCachedWorkflows: number | undefined;
   /** Where the lineage is kept: `postgres://…`. */
   readonly databaseUrl: string | undefined;
+  /** Seconds between two looks at what runs; 0 where nobody looks. */
+  readonly driftInterval: number;
   /** What signs what a release has made: a key in a file, or a command with its public key. Nothing is attested without. */
   readonly signing: SigningSettings | undefined;
   readonly gitIdentity: { readonly name: string; readonly email: string };
@@ -105,6 +107,7 @@ const schema = z.object({
     .regex(/^[^<>\n]+ <[^<>\s]+>$/, 'expected: Name <address>')
     .default('Throughline <throughline@localhost>'),
   THROUGHLINE_DATABASE_URL: z.string().regex(DATABASE_URL, `expected ${DATABASE_URL_FORM}`).optional(),
+  THROUGHLINE_DRIFT_INTERVAL: z.coerce.number().int().min(0).max(86_400).default(900),
   THROUGHLINE_SIGNING_KEY: z.string().min(1).optional(),
   THROUGHLINE_SIGNING_COMMAND: z.string().min(1).optional(),
   THROUGHLINE_SIGNING_PUBLIC_KEY: z.string().min(1).optional(),
@@ -147,6 +150,7 @@ export function workerConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig
     jobBackoffSeconds: values.THROUGHLINE_JOB_BACKOFF,
     maxCachedWorkflows: values.THROUGHLINE_MAX_CACHED_WORKFLOWS,
     databaseUrl: values.THROUGHLINE_DATABASE_URL,
+    driftInterval: values.THROUGHLINE_DRIFT_INTERVAL,
     signing: signingSettings(values),
     gitIdentity: { name, email },
     logLevel: values.THROUGHLINE_LOG_LEVEL,

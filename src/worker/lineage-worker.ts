@@ -2,19 +2,22 @@
 import { hostname } from 'node:os';
 import { type NativeConnection, Worker } from '@temporalio/worker';
 import type { RecordingMemory } from '../activities/index.js';
+import type { DriftCheck } from '../domain/drift.js';
 import { LINEAGE_ID, LINEAGE_WORKFLOW, lineageQueueOf } from '../domain/temporal-names.js';
+import { expectedStates, putDrift } from '../lineage/drift.js';
 import type { StoreHandle } from '../lineage/store.js';
 import type { Logger } from '../telemetry/log.js';
 import type { TemporalClient } from '../temporal/connect.js';
 import { inActivity } from './activity-context.js';
 import { gitCacheOf, type WorkerConfig } from './config.js';
+import { scheduleDrift } from './drift-schedule.js';
 import { LineageRecorder } from './lineage-recorder.js';
 import { startStanding } from './standing.js';
 import { type RunningWorker, running } from './worker.js';
 
 export interface LineageWorkerDependencies {
   readonly store: StoreHandle;
-  readonly config: Pick<WorkerConfig, 'taskQueue' | 'data'>;
+  readonly config: Pick<WorkerConfig, 'taskQueue' | 'data' | 'driftInterval'>;
   readonly connection: NativeConnection;
   readonly temporal: TemporalClient;
   readonly log: Logger;
@@ -22,7 +25,7 @@ export interface LineageWorkerDependencies {
 
 export async function startLineageWorker(dependencies: LineageWorkerDependencies): Promise<RunningWorker> {
   const { store, connection, temporal, log } = dependencies;
-  const { taskQueue, data } = dependencies.config;
+  const { taskQueue, data, driftInterval } = dependencies.config;
   const cache = gitCacheOf(data);
   const { client, namespace } = temporal;
   const identity = `${process.pid}@${hostname()}`;
@@ -41,12 +44,18 @@ export async function startLineageWorker(dependencies: LineageWorkerDependencies
           recorder ??= new LineageRecorder({ client, namespace, store: await store.open(), cache, log });
           await recorder.follow(context);
         }),
+      expectedStates: () =>
+        inActivity(identity, log, {}, async () => expectedStates((await store.open()).database)),
+      recordDrift: (checks: readonly DriftCheck[], at: string) =>
+        inActivity(identity, log, {}, async () =>
+          putDrift((await store.open()).database, checks, new Date(at)),
+        ),
     },
     shutdownGraceTime: '1s',
     shutdownForceTime: '10s',
     maxHeartbeatThrottleInterval: '1s',
     defaultHeartbeatThrottleInterval: '1s',
-    maxConcurrentActivityTaskExecutions: 1, // there is one
+    maxConcurrentActivityTaskExecutions: 4, // one that follows releases, and what is asked for
   });
   await startStanding(client, log, {
     id: LINEAGE_ID,
@@ -54,5 +63,6 @@ export async function startLineageWorker(dependencies: LineageWorkerDependencies
     taskQueue,
     summary: 'writes the lineage of releases',
   });
+  await scheduleDrift(client, log, { taskQueue, interval: driftInterval });
   return running(worker, worker.run());
 }

@@ -4,6 +4,7 @@ import type { SyncWatcher } from '../activities/argocd/watcher.js';
 import type { ImageBuilder } from '../activities/build/builder.js';
 import { BuildKitImageBuilder } from '../activities/build/buildkit.js';
 import { LocalImageBuilder } from '../activities/build/local.js';
+import { DriftChecker } from '../activities/drift/checker.js';
 import { GitGitOpsRepository, type GitOpsRepository } from '../activities/gitops/writer.js';
 import type { EvidenceStore } from '../activities/registry/evidence.js';
 import { OciProgram, OciProgramEvidence, OciProgramRegistry } from '../activities/registry/oci-program.js';
@@ -14,7 +15,7 @@ import { TrainingWatches } from '../activities/training/kubernetes/watches.js';
 import { LocalJobRunner } from '../activities/training/local.js';
 import type { JobRunner } from '../activities/training/runner.js';
 import { KubernetesApi } from '../kubernetes/api.js';
-import { type StatementSigner, signerOf } from '../provenance/signing.js';
+import { publicKeyOf, SignatureVerifier, type StatementSigner, signerOf } from '../provenance/signing.js';
 import type { Logger } from '../telemetry/log.js';
 import { gitCacheOf, type WorkerConfig } from './config.js';
 
@@ -29,6 +30,7 @@ export interface Runtime {
     /** Where there is a registry, and something to sign with. */
     readonly signer?: StatementSigner | undefined;
     readonly evidence?: EvidenceStore | undefined;
+    readonly drift: DriftChecker;
   };
   close(): Promise<void>;
 }
@@ -57,6 +59,7 @@ export function localRuntime(config: WorkerConfig): Runtime {
         insecureRegistry: config.insecureRegistry,
       }),
       gitops: gitopsOf(config),
+      drift: new DriftChecker({ cache: gitCacheOf(data) }),
     },
     async close() {},
   };
@@ -69,6 +72,7 @@ async function kubernetesRuntime(config: WorkerConfig, log: Logger): Promise<Run
   const registry = new OciProgramRegistry(kubernetes.ociProgram);
   const evidence = new OciProgramEvidence(new OciProgram(kubernetes.ociProgram));
   const signer = config.signing && (await signerOf(config.signing));
+  const signatures = config.signing && (await SignatureVerifier.of([publicKeyOf(config.signing)]));
   const gitops = gitopsOf(config);
   const sync = new ArgoCdSyncWatcher(api, gitops, log);
   const { ociImage, registrySecret, registryCertificates, handoverSeconds } = kubernetes;
@@ -99,6 +103,7 @@ async function kubernetesRuntime(config: WorkerConfig, log: Logger): Promise<Run
       sync,
       signer,
       evidence,
+      drift: new DriftChecker({ cache: gitCacheOf(config.data), api, evidence, signatures }),
     },
     async close() {
       watches.stop();

@@ -1,4 +1,5 @@
 // The workflows of the worker's bundle.
+export { checkDrift } from './drift.js';
 export { recordLineage } from './lineage.js';
 export { release } from './release.js';
 export { deliverTrace, deliverTraces } from './trace-delivery.js';

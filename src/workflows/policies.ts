@@ -50,6 +50,8 @@ const POLICIES = {
   // Waits until there is something to send or to write, and comes back now and then in any case. A collector or a store
   // that is away for a week delays that, and nothing else: it runs in a workflow of its own.
   deliver: { startToCloseTimeout: '1h', retry: RETRY },
+  // Asks a git server, a cluster and a registry about some targets each; the next look comes in any case.
+  check: { startToCloseTimeout: '10m', scheduleToCloseTimeout: '30m', retry: RETRY },
   // Somebody waits for it at a terminal.
   read: { startToCloseTimeout: '30s', scheduleToCloseTimeout: '1m', retry: RETRY },
 } as const satisfies Record<string, Policy>;

@@ -1,6 +1,7 @@
 // The lineage store, over both databases: what goes in is found again by every id, in whatever order it came.
 import { rmSync } from 'node:fs';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { expectedStates, putDrift } from '../../src/lineage/drift.js';
 import { LineageStore, StoreHandle, StoreReader } from '../../src/lineage/index.js';
 import { type LineageRecord, lineageOf } from '../../src/lineage/record.js';
 import { another, dump, keptHistories, keptRun } from '../support/lineage.js';
@@ -241,6 +242,57 @@ describe.each(Object.keys(engines) as (keyof typeof engines)[])('%s', (engine) =
       for (const one of order) await store.put([one]);
       expect(await dump(store)).toEqual(expected);
     }
+  });
+
+  it('says what should run, and keeps what was found of it', async () => {
+    const { database } = store;
+    await store.put([whole]);
+    const [state, ...others] = await expectedStates(database);
+    expect(others).toEqual([]);
+    expect(state).toMatchObject({
+      environment: deployment?.environment,
+      release: release.id,
+      commit: deployment?.commit,
+      imageDigest: release.imageDigest,
+      modelId: release.modelId,
+      traceId: release.traceId,
+      workload: { kind: deployment?.workloadKind, name: deployment?.workload },
+      deploying: null,
+    });
+    if (!state) return;
+    // The next release of it is committed, and not rolled out.
+    const next = another(whole, { id: 'rel-next', digest: digest('e'), commit: commit('e') });
+    const environment = deployment?.environment ?? '';
+    const open = {
+      ...next,
+      release: { ...next.release, status: 'RUNNING' as const, endedAt: null },
+      deployments: next.deployments.map((one) => ({ ...one, environment })),
+    };
+    await store.put([open]);
+    expect(await expectedStates(database)).toMatchObject([{ release: release.id, deploying: 'rel-next' }]);
+    await store.put([{ ...open, release: { ...open.release, status: 'FAILED', endedAt: new Date() } }]);
+    expect(await expectedStates(database)).toMatchObject([{ release: release.id, deploying: null }]);
+
+    const { model, repository, branch, manifest } = state;
+    const seen = {
+      environment,
+      model,
+      repository,
+      branch,
+      manifest,
+      release: release.id,
+      unchecked: ['the cluster'],
+    };
+    const drift = { what: 'image' as const, where: 'here', expected: 'a', found: 'b' };
+    const times = ['2026-01-01T00:00:00.000Z', '2026-01-01T00:15:00.000Z'] as const;
+    for (const at of times) await putDrift(database, [{ ...seen, drifts: [drift] }], new Date(at));
+    expect(await reader.drift()).toEqual({
+      checkedAt: times[1],
+      targets: [{ ...seen, drifts: [drift], since: times[0] }],
+    });
+    expect(await reader.drift('elsewhere')).toEqual({ checkedAt: null, targets: [] });
+    await putDrift(database, [{ ...seen, drifts: [] }], new Date(times[1]));
+    expect((await reader.drift(environment)).targets).toMatchObject([{ since: null, drifts: [] }]);
   });
 
   it('keeps what was signed, and takes it back with the rest', async () => {

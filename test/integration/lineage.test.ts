@@ -1,11 +1,12 @@
 // Lineage of real releases: written while they run, found by every id, and made again from what Temporal still knows.
 import { execFile } from 'node:child_process';
-import { rmSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { DriftSummary } from '../../src/domain/drift.js';
 import type { LineageAnswer } from '../../src/lineage/answer.js';
 import { LineageStore, type StoreHandle, StoreReader } from '../../src/lineage/index.js';
 import { dump } from '../support/lineage.js';
@@ -229,6 +230,59 @@ describe('the commands', () => {
       stderr: expect.stringContaining('one of: production'),
     });
     await expect(throughline('lineage')).rejects.toMatchObject({ code: 2 });
+  });
+});
+
+describe('drift', () => {
+  const check = async (model: string) => {
+    const words = ['drift', 'check', '--settle', '1', '--json'];
+    const ended = await run(process.execPath, [CLI, ...words], { env: world.environment({}) }).catch(
+      (error: { code: number; stdout: string }) => error,
+    );
+    const { drifted } = JSON.parse(ended.stdout) as DriftSummary;
+    return {
+      code: 'code' in ended ? ended.code : 0,
+      drifts: drifted.find((one) => one.model === model)?.drifts.map(({ what }) => what) ?? [],
+    };
+  };
+
+  it('is what somebody has changed of a release, until it is taken back', async () => {
+    const model = world.model('drifting');
+    const { release } = await world.release(model.url, 'SUCCEEDED');
+    await recorded(release, 'SUCCEEDED');
+    expect((await check('drifting')).drifts).toEqual([]);
+
+    const change = (edit: (manifest: string) => string) => {
+      const checkout = join(world.directory, `drifting-${Date.now()}`);
+      git(world.directory, 'clone', '--quiet', model.gitops, checkout);
+      const file = join(checkout, 'k8s/deployment.yaml');
+      writeFileSync(file, edit(readFileSync(file, 'utf8')));
+      git(checkout, 'commit', '--quiet', '--all', '--message', 'By hand');
+      git(checkout, 'push', '--quiet', 'origin', 'HEAD:main');
+    };
+    change((manifest) => manifest.replace(/(ml\.dataset\.version: ).*/, '$1v9'));
+    expect(await check('drifting')).toEqual({ code: 1, drifts: ['annotation'] });
+    const { targets } = await reader.drift('production');
+    expect(targets.find((target) => target.model === 'drifting')).toMatchObject({
+      release,
+      since: expect.any(String),
+      drifts: [{ what: 'annotation', found: 'v9', expected: 'v1' }],
+      unchecked: [expect.stringContaining('the cluster'), expect.stringContaining('attestations')],
+    });
+    expect(await throughline('drift', '--json').catch(({ stdout }) => stdout)).toContain('v9');
+
+    change((manifest) => manifest.replace(/(ml\.dataset\.version: ).*/, '$1v1'));
+    expect((await check('drifting')).drifts).toEqual([]);
+
+    change((manifest) => manifest.replace(/@sha256:[0-9a-f]{64}/, `@sha256:${'f'.repeat(64)}`));
+    expect((await check('drifting')).drifts).toContain('image'); // whether it is known already as nobody's, or not
+  });
+
+  it('is looked for on a schedule', async () => {
+    const { schedule } = world.client.client;
+    const { action, spec } = await schedule.getHandle('throughline-drift').describe();
+    expect(action).toMatchObject({ workflowType: 'checkDrift' });
+    expect(spec.intervals).toMatchObject([{ every: 900_000 }]);
   });
 });
 

@@ -79,7 +79,7 @@ spec:
     spec: { containers: [{ name: ${name}, image: 'registry.example/${name}:x@${digest}' }] }
 `;
   it('is read of every document', () =>
-    expect(deployedIn(`${pod('a', 'rel-a')}---\nkind: Service\n---\n${pod('b', 'rel-b')}`)).toEqual([
+    expect(deployedIn(`${pod('a', 'rel-a')}---\nkind: Service\n---\n${pod('b', 'rel-b')}`)).toMatchObject([
       { release: 'rel-a', digests: [digest] },
       { release: 'rel-b', digests: [digest] },
     ]));

@@ -4,7 +4,13 @@ import { type ErrorCode, ThroughlineError } from '../../domain/errors.js';
 import { parseCommitSha } from '../../domain/ids.js';
 import type { SyncedDeployment } from '../../domain/release.js';
 import { ApiError, asProblem, type KubernetesApi, resourcePath } from '../../kubernetes/api.js';
-import type { Deployment, KubernetesObject, Pod } from '../../kubernetes/objects.js';
+import {
+  type Deployment,
+  type KubernetesObject,
+  type Pod,
+  selectorOf,
+  WORKLOADS,
+} from '../../kubernetes/objects.js';
 import { patiently } from '../../kubernetes/patience.js';
 import { SharedWatch } from '../../kubernetes/shared-watch.js';
 import type { Logger } from '../../telemetry/log.js';
@@ -32,12 +38,6 @@ const REFRESH_AGAIN_MS = 10_000;
 const LOOK_MS = 3_000;
 /** While pods start, which is a matter of seconds and of another API. Milliseconds. */
 const ROLLOUT_LOOK_MS = 300;
-
-/** Workloads whose roll-out is judged here; others are Argo CD's to judge. */
-const WORKLOADS: Readonly<Record<string, string>> = {
-  Deployment: 'deployments',
-  StatefulSet: 'statefulsets',
-};
 
 /** What stands between a commit and its success. */
 interface Obstacle {
@@ -249,7 +249,7 @@ export class ArgoCdSyncWatcher implements SyncWatcher {
   /** The workload of the manifest, as the cluster has it, and its pods. */
   private async workload(application: Application, relations: Relations, signal: AbortSignal) {
     const named = await relations.workload();
-    const plural = WORKLOADS[named.kind];
+    const plural = WORKLOADS[named.kind]; // others are Argo CD's to judge
     // Kustomize may put something before or behind a name.
     const resource = (application.status?.resources ?? []).find(
       ({ kind, name }) => kind === named.kind && name?.includes(named.name),
@@ -262,12 +262,9 @@ export class ArgoCdSyncWatcher implements SyncWatcher {
         {},
         signal,
       );
-      const labelSelector = Object.entries(workload.spec.selector.matchLabels ?? {})
-        .map(([label, value]) => `${label}=${value}`)
-        .join(',');
       const { items } = await this.api.get<{ items: Pod[] }>(
         resourcePath('v1', namespace, 'pods'),
-        { labelSelector },
+        { labelSelector: selectorOf(workload) },
         signal,
       );
       return { workload, pods: items, kind: named.kind, namespace, name };

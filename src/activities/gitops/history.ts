@@ -17,6 +17,22 @@ export interface ManifestHistory {
   deployed(manifest: string, commit: string): Promise<readonly DeployedTemplate[]>;
 }
 
+/** The digests that a commit deploys by a manifest; undefined where that cannot be read. */
+export async function committedDigests(
+  cache: string,
+  repository: string,
+  commit: string,
+  manifest: string,
+  signal?: AbortSignal,
+): Promise<readonly string[] | undefined> {
+  try {
+    const history = await manifestHistory(cache, repository, { commit }, signal);
+    return (await history.deployed(manifest, commit)).flatMap(({ digests }) => digests);
+  } catch {
+    return undefined;
+  }
+}
+
 /** Reads a branch as it is now, or a commit. Throws where the repository cannot be read. */
 export async function manifestHistory(
   cache: string,

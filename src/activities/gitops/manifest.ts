@@ -4,8 +4,12 @@ import { isDeepStrictEqual } from 'node:util';
 import { LineCounter, parseAllDocuments } from 'yaml';
 import { type Location, ThroughlineError } from '../../domain/errors.js';
 import { digestOf } from '../../domain/ids.js';
+import type { PodTemplate } from '../../kubernetes/objects.js';
 import { ATTR, RESOURCE_ANNOTATION_PREFIX } from '../../telemetry/attributes.js';
 import { UneditableYaml, YamlText } from './yaml-edit.js';
+
+/** Tells a service which model it serves. */
+export const MODEL_VARIABLE = 'MODEL_ID';
 
 const RELEASE_ANNOTATION = `${RESOURCE_ANNOTATION_PREFIX}${ATTR.pipelineRunId}`;
 
@@ -22,13 +26,14 @@ interface Workload {
   readonly container: number;
 }
 
-interface PodTemplate {
+/** As somebody has written it. */
+interface WrittenTemplate {
   metadata?: { annotations?: Record<string, string> | null } | null;
   spec?: {
     containers?: ({
       name?: string;
       image?: string;
-      env?: { name?: string; valueFrom?: unknown }[] | null;
+      env?: { name?: string; value?: unknown; valueFrom?: unknown }[] | null;
     } | null)[];
   };
 }
@@ -149,13 +154,13 @@ function expectedValues(yaml: YamlText, document: number, index: number, change:
   return values;
 }
 
-function templateAt(yaml: YamlText, document: number): PodTemplate | undefined {
+function templateAt(yaml: YamlText, document: number): WrittenTemplate | undefined {
   return podTemplate(yaml.values()[document]);
 }
 
-function podTemplate(value: unknown): PodTemplate | undefined {
+function podTemplate(value: unknown): WrittenTemplate | undefined {
   const spec = (value as { spec?: { template?: unknown } } | null)?.spec;
-  const template = spec?.template as PodTemplate | undefined;
+  const template = spec?.template as WrittenTemplate | undefined;
   return template && Array.isArray(template.spec?.containers) ? template : undefined;
 }
 
@@ -216,8 +221,9 @@ function placeOf(text: string, file: string, offset: number): Location {
   return { file, line: before.length, column: (before.at(-1)?.length ?? 0) + 1 };
 }
 
-/** What a pod template of a manifest says that it is: the release of its annotation, and the digests of its images. */
+/** A pod template of a manifest, and what it says that it is: the release of its annotation, the digests of its images. */
 export interface DeployedTemplate {
+  readonly template: PodTemplate;
   readonly release: string | undefined;
   readonly digests: readonly string[];
 }
@@ -232,9 +238,34 @@ export function deployedIn(text: string): DeployedTemplate[] {
     const images = (template.spec?.containers ?? []).map((container) => String(container?.image ?? ''));
     return [
       {
+        template: written(template),
         release: template.metadata?.annotations?.[RELEASE_ANNOTATION],
         digests: images.flatMap((image) => digestOf(image) ?? []),
       },
     ];
   });
+}
+
+/** As Kubernetes would take it: strings where there are to be strings. */
+function written(template: WrittenTemplate): PodTemplate {
+  const text = (value: unknown) => (value === undefined || value === null ? {} : { value: String(value) });
+  return {
+    metadata: {
+      annotations: Object.fromEntries(
+        Object.entries(template.metadata?.annotations ?? {}).map(([name, value]) => [name, String(value)]),
+      ),
+    },
+    spec: {
+      containers: (template.spec?.containers ?? []).flatMap((container) => [
+        {
+          name: String(container?.name ?? ''),
+          image: String(container?.image ?? ''),
+          env: (Array.isArray(container?.env) ? container.env : []).map((variable) => ({
+            name: String(variable?.name ?? ''),
+            ...text(variable?.value),
+          })),
+        },
+      ]),
+    },
+  };
 }

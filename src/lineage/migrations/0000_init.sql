@@ -27,6 +27,20 @@ CREATE TABLE "deployments" (
 	CONSTRAINT "deployments_commit_environment_model_repository_manifest_pk" PRIMARY KEY("commit","environment","model","repository","manifest")
 );
 --> statement-breakpoint
+CREATE TABLE "drifts" (
+	"environment" text NOT NULL,
+	"model" text NOT NULL,
+	"repository" text NOT NULL,
+	"manifest" text NOT NULL,
+	"branch" text NOT NULL,
+	"release" text,
+	"checked_at" timestamp (3) with time zone NOT NULL,
+	"since" timestamp (3) with time zone,
+	"found" jsonb NOT NULL,
+	"unchecked" text[] NOT NULL,
+	CONSTRAINT "drifts_environment_model_repository_manifest_pk" PRIMARY KEY("environment","model","repository","manifest")
+);
+--> statement-breakpoint
 CREATE TABLE "pods" (
 	"release" text NOT NULL,
 	"namespace" text NOT NULL,
