@@ -156,6 +156,8 @@ export interface LineageActivities {
    * their histories, and the store says how far it has come.
    */
   recordReleases(): Promise<void>;
+  /** Tells a data catalogue what is kept for it, for a while. At least once, each time with the same id and content. */
+  sendEvents(): Promise<void>;
   /** What should run where, by the lineage. Changes nothing. */
   expectedStates(): Promise<readonly ExpectedState[]>;
   /** Keeps what a look at all targets has found. Idempotent: it replaces what the last one had found. */

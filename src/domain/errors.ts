@@ -40,6 +40,11 @@ export const ERROR_KINDS = {
     'The image builder, its registry or the git server of the build did not answer.',
     'Nothing to do where it comes back: it is waited for. Look at buildkitd and at the registry otherwise.',
   ),
+  TL_CATALOG_UNREACHABLE: kind(
+    503,
+    'The endpoint of OpenLineage did not take an event.',
+    'Nothing to do where it comes back: events are kept in the lineage store, and sent in their order. Look at OPENLINEAGE_URL and OPENLINEAGE_API_KEY otherwise.',
+  ),
   TL_COLLECTOR_UNREACHABLE: kind(
     503,
     'The OTLP endpoint did not take the spans.',

@@ -22,6 +22,10 @@ export const DELIVERY_ID = 'throughline-traces';
 export const LINEAGE_WORKFLOW = 'recordLineage';
 export const LINEAGE_ID = 'throughline-lineage';
 
+/** Tells a data catalogue what releases have done; there is one. */
+export const CATALOG_WORKFLOW = 'sendOpenLineage';
+export const CATALOG_ID = 'throughline-openlineage';
+
 /** Compares what runs with what was released; a schedule of the same name starts it. */
 export const DRIFT_WORKFLOW = 'checkDrift';
 export const DRIFT_ID = 'throughline-drift';

@@ -6,6 +6,7 @@ import { customType, index, integer, jsonb, pgTable, primaryKey, text, timestamp
 import type { Drift } from '../domain/drift.js';
 import type { Problem } from '../domain/errors.js';
 import type { BaseImage, NonFinite, Outcome, StageStatus } from '../domain/release.js';
+import type { RunEvent } from './openlineage.js';
 
 /** What is looked up by how it begins: in the order of its bytes, whatever the database's locale. */
 const bytewise = customType<{ data: string }>({ dataType: () => 'text collate "C"' });
@@ -205,6 +206,19 @@ export const drifts = pgTable(
     unchecked: text().array().$type<readonly string[]>().notNull(),
   },
   (table) => [primaryKey({ columns: [table.environment, table.model, table.repository, table.manifest] })],
+);
+
+/** Events for a data catalogue, written with what they tell of. One that was sent stays as a mark, so that it is not sent again. */
+export const outbox = pgTable(
+  'outbox',
+  {
+    id: text().primaryKey(),
+    at: time('at').notNull(),
+    n: integer().notNull(),
+    /** Null when it has been sent. */
+    event: jsonb().$type<RunEvent>(),
+  },
+  (table) => [index('outbox_unsent').on(table.at, table.n, table.id).where(sql`${table.event} is not null`)],
 );
 
 /** How far the histories of a Temporal namespace have been read. One row each. */

@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { PGlite } from '@electric-sql/pglite';
-import { and, eq, gt, inArray, max, notInArray, sql } from 'drizzle-orm';
+import { and, eq, gt, inArray, isNotNull, max, notInArray, sql } from 'drizzle-orm';
 import { drizzle as drizzlePg } from 'drizzle-orm/node-postgres';
 import { migrate as migratePg } from 'drizzle-orm/node-postgres/migrator';
 import type { PgDatabase, PgQueryResultHKT } from 'drizzle-orm/pg-core';
@@ -11,12 +11,13 @@ import { drizzle as drizzlePglite } from 'drizzle-orm/pglite';
 import { migrate as migratePglite } from 'drizzle-orm/pglite/migrator';
 import { Client, Pool } from 'pg';
 import { messageOf, ThroughlineError } from '../domain/errors.js';
+import type { Outgoing } from './openlineage.js';
 import type { LineageRecord } from './record.js';
 import * as schema from './schema.js';
 import { DATABASE_URL, DATABASE_URL_FORM } from './url.js';
 import { CHUNK, chunks, ofTarget, putDeployments, putReleases } from './write.js';
 
-const { attestations, deployments, drifts, pods, positions, releases, targets } = schema;
+const { attestations, deployments, drifts, outbox, pods, positions, releases, targets } = schema;
 
 export type Database = PgDatabase<PgQueryResultHKT, typeof schema>;
 
@@ -101,11 +102,20 @@ export class LineageStore {
    * Takes what is known of releases by now, in one transaction: all of it or nothing. Idempotent; an older state of a
    * release never replaces a newer one.
    */
-  async put(records: readonly LineageRecord[], position?: Position): Promise<void> {
+  async put(
+    records: readonly LineageRecord[],
+    position?: Position,
+    events: readonly Outgoing[] = [],
+  ): Promise<void> {
     if (records.length === 0 && !position) return;
     await reach(() =>
       this.database.transaction(async (tx) => {
         for (const some of chunks(records, CHUNK)) await putReleases(tx, some);
+        for (const some of chunks(events, CHUNK))
+          await tx
+            .insert(outbox)
+            .values([...some])
+            .onConflictDoNothing();
         if (position) {
           const { source, closedUntil } = position;
           await tx
@@ -142,6 +152,23 @@ export class LineageStore {
       for (const row of rows) found.set(row.id, row.ids);
     }
     return found;
+  }
+
+  /** Events that are still to be sent, the oldest first. */
+  unsent(limit: number): Promise<{ readonly id: string; readonly event: unknown }[]> {
+    return reach(() =>
+      this.database
+        .select({ id: outbox.id, event: outbox.event })
+        .from(outbox)
+        .where(isNotNull(outbox.event))
+        .orderBy(outbox.at, outbox.n, outbox.id)
+        .limit(limit),
+    );
+  }
+
+  /** An event has been taken. */
+  async sent(id: string): Promise<void> {
+    await reach(() => this.database.update(outbox).set({ event: null }).where(eq(outbox.id, id)));
   }
 
   /** Everything that is deployed to. */
@@ -240,7 +267,7 @@ export class LineageStore {
   async clear(): Promise<void> {
     await reach(() =>
       this.database.execute(
-        sql`truncate ${attestations}, ${drifts}, ${deployments}, ${pods}, ${targets}, ${releases}, ${positions}`,
+        sql`truncate ${attestations}, ${drifts}, ${outbox}, ${deployments}, ${pods}, ${targets}, ${releases}, ${positions}`,
       ),
     );
   }

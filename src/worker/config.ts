@@ -5,6 +5,8 @@ import { z } from 'zod';
 import { ThroughlineError } from '../domain/errors.js';
 import { DATABASE_URL, DATABASE_URL_FORM } from '../lineage/url.js';
 
+import type { OpenLineageSettings } from './event-sender.js';
+
 export interface WorkerConfig {
   readonly taskQueue: string;
   readonly runtime: 'local' | 'kubernetes';
@@ -22,6 +24,8 @@ export interface WorkerConfig {
   readonly maxCachedWorkflows: number | undefined;
   /** Where the lineage is kept: `postgres://…`. */
   readonly databaseUrl: string | undefined;
+  /** Which data catalogue is told of releases. */
+  readonly openLineage: OpenLineageSettings | undefined;
   /** Seconds between two looks at what runs; 0 where nobody looks. */
   readonly driftInterval: number;
   /** What signs what a release has made: a key in a file, or a command with its public key. Nothing is attested without. */
@@ -107,6 +111,11 @@ const schema = z.object({
     .regex(/^[^<>\n]+ <[^<>\s]+>$/, 'expected: Name <address>')
     .default('Throughline <throughline@localhost>'),
   THROUGHLINE_DATABASE_URL: z.string().regex(DATABASE_URL, `expected ${DATABASE_URL_FORM}`).optional(),
+  OPENLINEAGE_URL: z.url({ protocol: /^https?$/, error: 'expected http://… or https://…' }).optional(),
+  OPENLINEAGE_ENDPOINT: z.string().min(1).default('api/v1/lineage'),
+  OPENLINEAGE_API_KEY: z.string().min(1).optional(),
+  OPENLINEAGE_NAMESPACE: z.string().min(1).default('throughline'),
+  OPENLINEAGE_DISABLED: z.string().optional(),
   THROUGHLINE_DRIFT_INTERVAL: z.coerce.number().int().min(0).max(86_400).default(900),
   THROUGHLINE_SIGNING_KEY: z.string().min(1).optional(),
   THROUGHLINE_SIGNING_COMMAND: z.string().min(1).optional(),
@@ -122,6 +131,12 @@ const schema = z.object({
     .optional(),
 });
 
+const SECRET: ReadonlySet<string> = new Set([
+  'THROUGHLINE_DATABASE_URL',
+  'OPENLINEAGE_URL',
+  'OPENLINEAGE_API_KEY',
+]);
+
 /** Throws TL_CONFIG_INVALID naming the variable. */
 export function workerConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig {
   const parsed = schema.safeParse(env);
@@ -130,7 +145,7 @@ export function workerConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig
     const name = String(issue?.path[0]);
     throw new ThroughlineError('TL_CONFIG_INVALID', `${name} is not usable`, {
       expected: issue?.message.replace(/^expected /, ''),
-      found: name === 'THROUGHLINE_DATABASE_URL' ? undefined : env[name], // it may hold a password (I9)
+      found: SECRET.has(name) ? undefined : env[name], // it may hold a password (I9)
     });
   }
   const values = parsed.data;
@@ -150,6 +165,7 @@ export function workerConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig
     jobBackoffSeconds: values.THROUGHLINE_JOB_BACKOFF,
     maxCachedWorkflows: values.THROUGHLINE_MAX_CACHED_WORKFLOWS,
     databaseUrl: values.THROUGHLINE_DATABASE_URL,
+    openLineage: openLineageSettings(values),
     driftInterval: values.THROUGHLINE_DRIFT_INTERVAL,
     signing: signingSettings(values),
     gitIdentity: { name, email },
@@ -169,6 +185,16 @@ function signingSettings(values: z.output<typeof schema>): SigningSettings | und
   throw new ThroughlineError('TL_CONFIG_INVALID', 'It is not clear what signs', {
     expected: 'THROUGHLINE_SIGNING_KEY; or THROUGHLINE_SIGNING_COMMAND with THROUGHLINE_SIGNING_PUBLIC_KEY',
   });
+}
+
+/** As OpenLineage's own clients read them. */
+function openLineageSettings(values: z.output<typeof schema>): OpenLineageSettings | undefined {
+  if (!values.OPENLINEAGE_URL || values.OPENLINEAGE_DISABLED?.toLowerCase() === 'true') return undefined;
+  return {
+    url: `${values.OPENLINEAGE_URL.replace(/\/+$/, '')}/${values.OPENLINEAGE_ENDPOINT.replace(/^\/+/, '')}`,
+    apiKey: values.OPENLINEAGE_API_KEY,
+    namespace: values.OPENLINEAGE_NAMESPACE,
+  };
 }
 
 function kubernetesSettings(values: z.output<typeof schema>): KubernetesSettings {

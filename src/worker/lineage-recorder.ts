@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type Client, WorkflowNotFoundError } from '@temporalio/client';
 import type { RecordingMemory } from '../activities/index.js';
 import type { ReleaseId } from '../domain/ids.js';
+import { openLineageOf } from '../lineage/openlineage.js';
 import { type LineageRecord, lineageOf } from '../lineage/record.js';
 import type { LineageStore } from '../lineage/store.js';
 import { runsOf } from '../telemetry/delivery.js';
@@ -31,6 +32,8 @@ export interface RecorderDependencies {
   /** Where mirrors of git repositories lie. */
   readonly cache: string;
   readonly log: Logger;
+  /** Namespace of jobs in a data catalogue, where there is one that is to be told. */
+  readonly openLineage?: string | undefined;
 }
 
 type Watching = Pick<ActivityContext, 'signal' | 'report'>;
@@ -123,7 +126,9 @@ export class LineageRecorder {
     const records = (await inParallel(listed, AT_ONCE, (one) => this.read(one))).filter(
       (record) => record !== undefined,
     );
-    await this.dependencies.store.put(records);
+    const { store, openLineage } = this.dependencies;
+    const events = openLineage ? records.flatMap((record) => openLineageOf(record, openLineage)) : [];
+    await store.put(records, undefined, events);
     for (const one of listed) this.seen(one);
     return records.length;
   }

@@ -1,6 +1,7 @@
 // The workflows of the worker's bundle.
 export { checkDrift } from './drift.js';
 export { recordLineage } from './lineage.js';
+export { sendOpenLineage } from './openlineage.js';
 export { release } from './release.js';
 export { deliverTrace, deliverTraces } from './trace-delivery.js';
 export { trainingLog } from './training-log.js';

@@ -7,11 +7,15 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { DriftChecker } from '../../src/activities/drift/checker.js';
 import { OciProgram, OciProgramEvidence } from '../../src/activities/registry/oci-program.js';
 import { clusterEnvironment } from '../../src/demo/cluster-world.js';
+import type { ExpectedState } from '../../src/domain/drift.js';
 import type { ReleaseId } from '../../src/domain/ids.js';
 import type { PresentedRelease } from '../../src/gateway/present.js';
-import { lineageOf } from '../../src/lineage/index.js';
+import { resourcePath } from '../../src/kubernetes/api.js';
+import { expectedStates } from '../../src/lineage/drift.js';
+import { LineageStore, lineageOf } from '../../src/lineage/index.js';
 import { SignatureVerifier } from '../../src/provenance/signing.js';
 import { PREDICATE } from '../../src/provenance/statements.js';
 import type { Verification } from '../../src/provenance/verify.js';
@@ -102,9 +106,13 @@ describe('a release', () => {
     const signatures = await SignatureVerifier.of([keys.pub]);
     for (const { bundle } of attestations) expect(signatures.open(bundle)).toHaveProperty('statement');
     const { events } = await client.workflow.getHandle(record.release).fetchHistory();
-    const history = JSON.stringify(events, (_, value) =>
-      value?.type === 'Buffer' ? Buffer.from(value.data).toString() : value,
-    );
+    const texts: string[] = [];
+    const read = (value: unknown): void => {
+      if (value instanceof Uint8Array) texts.push(Buffer.from(value).toString());
+      else if (typeof value === 'object' && value !== null) Object.values(value).forEach(read);
+    };
+    read(events);
+    const history = texts.join('\n');
     for (const { bundle } of attestations) {
       const { payload } = (bundle as { dsseEnvelope: { payload: string } }).dsseEnvelope;
       expect(history.split(payload).length - 1).toBe(1);
@@ -147,6 +155,65 @@ describe('a release', () => {
     expect(evidence.verified).toBe(true);
     const commit = record.deployments[0]?.commit ?? '';
     expect(git(model.gitops, 'show', `${commit}:k8s/deployment.yaml`)).toContain(record.image?.digest);
+  });
+});
+
+describe('drift', () => {
+  let expected: ExpectedState;
+  const check = async (key: string) => {
+    const { release } = record;
+    const checker = new DriftChecker({
+      cache: join(directory, 'git'),
+      api: cluster.api,
+      evidence: new OciProgramEvidence(new OciProgram(env.THROUGHLINE_OCI_PROGRAM ?? '')),
+      signatures: await SignatureVerifier.of([key]),
+    });
+    const { drifts, unchecked, ...target } = await checker.check(expected, AbortSignal.timeout(60_000));
+    expect(target).toMatchObject({ release, environment: 'production' });
+    expect(unchecked).toEqual([]);
+    return drifts;
+  };
+  beforeAll(async () => {
+    const store = await LineageStore.open({});
+    await store.put([lineageOf(await runsOf(cluster.world.client.client, record.release as ReleaseId))]);
+    const [state] = await expectedStates(store.database);
+    await store.close();
+    if (!state) throw new Error('nothing was deployed');
+    expected = state;
+  });
+
+  it('is none where everything is as it was released', async () =>
+    expect(await check(keys.secret)).toEqual([])); // of a private key the public one is taken
+
+  it('is an attestation that does not hold', async () =>
+    expect((await check(keys.stranger)).map(({ what }) => what)).toContain('attestation'));
+
+  it('is another model behind the same name', async () => {
+    const digest = `sha256:${'0'.repeat(64)}`;
+    expected = { ...expected, modelDigest: digest };
+    expect(await check(keys.pub)).toMatchObject([{ what: 'model', expected: digest }]);
+    expected = { ...expected, modelDigest: record.training?.digest ?? null };
+  });
+
+  it('is a pod that says something else, until it says it no more', async () => {
+    const [pod = ''] = record.deployments[0]?.synced?.pods ?? [];
+    const path = resourcePath('v1', cluster.state.namespaces.serving, 'pods', pod);
+    const name = 'resource.opentelemetry.io/ml.dataset.version';
+    const annotate = (value: string) =>
+      cluster.api.merge(path, { metadata: { annotations: { [name]: value } } });
+    await annotate('v9');
+    expect(await check(keys.pub)).toMatchObject([
+      { what: 'annotation', where: expect.stringContaining(pod), expected: 'v1', found: 'v9' },
+    ]);
+    await annotate('v1');
+    expect(await check(keys.pub)).toEqual([]);
+  });
+
+  it('is a workload that is gone', async () => {
+    const { workload } = expected;
+    expected = { ...expected, workload: workload && { ...workload, name: 'nothing' } };
+    expect(await check(keys.pub)).toMatchObject([{ what: 'missing', found: 'no such workload' }]);
+    expected = { ...expected, workload };
   });
 });
 

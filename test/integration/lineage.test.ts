@@ -1,6 +1,8 @@
 // Lineage of real releases: written while they run, found by every id, and made again from what Temporal still knows.
 import { execFile } from 'node:child_process';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -9,6 +11,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { DriftSummary } from '../../src/domain/drift.js';
 import type { LineageAnswer } from '../../src/lineage/answer.js';
 import { LineageStore, type StoreHandle, StoreReader } from '../../src/lineage/index.js';
+import type { RunEvent } from '../../src/lineage/openlineage.js';
 import { dump } from '../support/lineage.js';
 import { Postgres } from '../support/postgres.js';
 import { git, World } from '../support/world.js';
@@ -23,21 +26,71 @@ let world: World;
 let postgres: Postgres;
 let url: string;
 let store: LineageStore;
+let catalog: Catalog;
 let reader: StoreReader;
 
 beforeAll(async () => {
   postgres = await Postgres.start();
   url = await postgres.database('lineage');
   world = await World.start('lineage');
-  await world.worker({ THROUGHLINE_DATABASE_URL: url });
+  catalog = await Catalog.start();
+  await world.worker({
+    THROUGHLINE_DATABASE_URL: url,
+    OPENLINEAGE_URL: catalog.url,
+    OPENLINEAGE_API_KEY: 'key',
+  });
   store = await LineageStore.open({ url });
   reader = new StoreReader({ open: async () => store, close: async () => {} } as StoreHandle, undefined);
 });
 afterAll(async () => {
   await store?.close();
   await world?.stop();
+  await catalog?.stop();
   await postgres?.stop();
 });
+
+/** A data catalogue's endpoint: keeps what it takes. */
+class Catalog {
+  readonly events: RunEvent[] = [];
+  /** How often it is away before it answers. */
+  away = 0;
+  refuses: (event: RunEvent) => boolean = () => false;
+  readonly url: string;
+
+  private constructor(private readonly server: Server) {
+    this.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  }
+
+  static async start(): Promise<Catalog> {
+    const server = createServer(async (request, response) => {
+      const body = JSON.parse(Buffer.concat(await request.toArray()).toString('utf8')) as RunEvent;
+      catalog.away -= 1;
+      const status =
+        request.url !== '/api/v1/lineage' || request.headers.authorization !== 'Bearer key'
+          ? 404
+          : catalog.away >= 0
+            ? 503
+            : catalog.refuses(body)
+              ? 422
+              : 201;
+      if (status === 201) catalog.events.push(body);
+      response.writeHead(status).end('{}');
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    return new Catalog(server);
+  }
+
+  of(release: string): string[] {
+    return this.events
+      .filter(({ run: { facets } }) => facets.throughline_release?.release === release)
+      .map(({ eventType, job }) => `${eventType} ${job.name}`);
+  }
+
+  async stop(): Promise<void> {
+    this.server.closeAllConnections();
+    await new Promise((resolve) => this.server.close(resolve));
+  }
+}
 
 async function until<T>(look: () => Promise<T | undefined>, seconds = 60): Promise<T> {
   const deadline = Date.now() + seconds * 1000;
@@ -283,6 +336,51 @@ describe('drift', () => {
     const { action, spec } = await schedule.getHandle('throughline-drift').describe();
     expect(action).toMatchObject({ workflowType: 'checkDrift' });
     expect(spec.intervals).toMatchObject([{ every: 900_000 }]);
+  });
+});
+
+describe('a data catalogue', () => {
+  const told = (release: string, count: number) =>
+    until(async () => (catalog.of(release).length >= count ? catalog.of(release) : undefined));
+  const whole = (name: string) => [
+    `START ${name}`,
+    ...['train', 'build', 'deploy.production'].flatMap((job) => [
+      `START ${name}.${job}`,
+      `COMPLETE ${name}.${job}`,
+    ]),
+    `COMPLETE ${name}`,
+  ];
+
+  it('is told of everything, in its order and once, though it was away', async () => {
+    catalog.away = 2;
+    const { release } = await world.release(world.model('catalogued').url, 'SUCCEEDED');
+    expect(await told(release, 8)).toEqual(whole('catalogued'));
+    const [parent, train] = catalog.events.filter(
+      ({ run: { facets } }) => facets.throughline_release?.release === release,
+    );
+    expect(train?.run.facets.parent).toMatchObject({ run: { runId: parent?.run.runId } });
+    expect(train?.inputs).toMatchObject([{ name: 'numbers', facets: { version: { datasetVersion: 'v1' } } }]);
+  });
+
+  it('is told of the rest where it refuses an event', async () => {
+    catalog.refuses = ({ eventType, job }) => eventType === 'START' && job.name === 'refused.build';
+    const { release } = await world.release(world.model('refused').url, 'SUCCEEDED');
+    expect(await told(release, 7)).toEqual(
+      whole('refused').filter((event) => event !== 'START refused.build'),
+    );
+  });
+
+  it('is told how it ended otherwise', async () => {
+    const { release } = await world.release(
+      world.model('unfit', { parameters: { ACCURACY: 0.1 } }).url,
+      'REJECTED',
+    );
+    expect(await told(release, 4)).toEqual([
+      'START unfit',
+      'START unfit.train',
+      'COMPLETE unfit.train',
+      'FAIL unfit',
+    ]);
   });
 });
 

@@ -41,6 +41,13 @@ CREATE TABLE "drifts" (
 	CONSTRAINT "drifts_environment_model_repository_manifest_pk" PRIMARY KEY("environment","model","repository","manifest")
 );
 --> statement-breakpoint
+CREATE TABLE "outbox" (
+	"id" text PRIMARY KEY NOT NULL,
+	"at" timestamp (3) with time zone NOT NULL,
+	"n" integer NOT NULL,
+	"event" jsonb
+);
+--> statement-breakpoint
 CREATE TABLE "pods" (
 	"release" text NOT NULL,
 	"namespace" text NOT NULL,
@@ -120,6 +127,7 @@ CREATE INDEX "deployments_target" ON "deployments" USING btree ("environment","m
 CREATE INDEX "deployments_environment" ON "deployments" USING btree ("environment","served_from");--> statement-breakpoint
 CREATE INDEX "deployments_digest" ON "deployments" USING btree ("image_digest");--> statement-breakpoint
 CREATE INDEX "deployments_workload" ON "deployments" USING btree ("workload","workload_namespace");--> statement-breakpoint
+CREATE INDEX "outbox_unsent" ON "outbox" USING btree ("at","n","id") WHERE "outbox"."event" is not null;--> statement-breakpoint
 CREATE INDEX "pods_name" ON "pods" USING btree ("name");--> statement-breakpoint
 CREATE INDEX "pods_uid" ON "pods" USING btree ("uid");--> statement-breakpoint
 CREATE INDEX "releases_model" ON "releases" USING btree ("model","requested_at");--> statement-breakpoint
