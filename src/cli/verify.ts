@@ -25,11 +25,11 @@ const MARKS = { passed: '✔', failed: '✘', unknown: '?' } as const;
 export function verifyCommand(program: Command): void {
   withStore(program.command('verify'))
     .description(
-      'check that an image is what its attestations say, back to commit and dataset: from its registry and a public key alone',
+      'check that an image or a model is what its attestations say, back to commit and dataset: from its registry and a public key alone',
     )
     .argument(
       '<what>',
-      'an image; pod:NAMESPACE/NAME; or the id of a release, a model or anything else that is one’s alone',
+      'an image or a model by its reference; pod:NAMESPACE/NAME; or the id of a release, a model or anything else that is one’s alone',
     )
     .option('--key <file>', 'public key that may have signed, PEM; may be given several times', collect)
     .option('--policy <file>', 'what else has to be true')
@@ -59,10 +59,20 @@ export function verifyCommand(program: Command): void {
 async function imagesOf(what: string, options: StoreOptions): Promise<string[]> {
   const [, namespace, name] = /^pod:([^/]+)\/([^/]+)$/.exec(what) ?? [];
   if (namespace && name) return imagesOfPod(namespace, name);
-  if (isImage(what)) return [what];
+  const reference = what.replace(/^oci:\/\//, '');
+  if (isImage(reference)) return [reference];
   let image = '';
   await withReader(options, async (reader) => {
     const release = await onlyRelease(reader, what);
+    const { matches } = await reader.find(what);
+    const model = release.modelUri?.startsWith('oci://')
+      ? release.modelUri.slice('oci://'.length)
+      : undefined;
+    // A model that was asked for by name, and one that came to no image.
+    if (model && (matches.every(({ kind }) => kind === 'model') || !release.image)) {
+      image = model;
+      return;
+    }
     if (!release.image || !release.imageDigest) {
       throw new ThroughlineError('TL_IMAGE_NOT_FOUND', `${release.release} has built no image`);
     }

@@ -15,6 +15,7 @@ export interface Check {
 }
 
 export interface Verification {
+  /** The image, or the model, that was looked at. */
   readonly image: string;
   readonly digest: Digest | null;
   readonly verified: boolean;
@@ -42,14 +43,15 @@ export interface VerifyOptions {
   ) => Promise<readonly string[] | undefined>;
 }
 
+/** An image, or a model: which of the two it is says what is attested of it. */
 export async function verifyImage(image: string, options: VerifyOptions): Promise<Verification> {
   const verifying = new Verifying(options);
   const found = await options.evidence.of(image);
   if (!found) {
-    verifying.failed('the image is there', `the registry has no ${image}`);
+    verifying.failed('it is there', `the registry has no ${image}`);
     return verifying.result(image, null);
   }
-  await verifying.image(found);
+  await verifying.artifact(image, found);
   return verifying.result(image, found.digest);
 }
 
@@ -94,8 +96,34 @@ class Verifying {
     else this.failed(what, `${is ?? 'nothing'}, and should be ${should ?? 'something'}`);
   }
 
-  async image(found: Evidence): Promise<void> {
-    const statements = this.statements('the image', found);
+  async artifact(place: string, found: Evidence): Promise<void> {
+    const statements = this.statements('the artifact', found);
+    const trained = statements.some(
+      ({ predicateType, predicate }) =>
+        predicateType === PREDICATE.provenance &&
+        (predicate as Provenance).buildDefinition?.buildType === BUILD_TYPE.training,
+    );
+    if (trained) this.trainedModel(place, found, statements);
+    else await this.image(found, statements);
+  }
+
+  /** A model by itself: everything that is known of it is in its own attestations. */
+  private trainedModel(place: string, found: Evidence, statements: readonly Statement[]): void {
+    const provenance = this.provenance('how the model was trained', statements, BUILD_TYPE.training);
+    if (!provenance) return;
+    const repository = provenance.buildDefinition?.externalParameters?.repository;
+    this.chain = {
+      release: provenance.runDetails?.metadata?.invocationId,
+      repository,
+      commit: dependency(provenance, 'source')?.digest?.gitCommit,
+      model: `${place.replace(/(@sha256:.*|:[^/]*)$/, '')}@${found.digest}`,
+    };
+    this.repository(repository);
+    this.dataset(provenance);
+    this.gate(statements, provenance);
+  }
+
+  private async image(found: Evidence, statements: readonly Statement[]): Promise<void> {
     const provenance = this.provenance('how the image was built', statements, BUILD_TYPE.image);
     if (!provenance) return;
     const release = provenance.runDetails?.metadata?.invocationId;

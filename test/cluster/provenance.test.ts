@@ -137,6 +137,16 @@ describe('a release', () => {
     expect(found.checks.find(({ what }) => what.startsWith('what was committed'))?.result).toBe('passed');
   });
 
+  it('is verified by its model, back to commit and dataset', async () => {
+    const found = await verify(record.training?.uri ?? '', '--key', keys.pub);
+    expect(failures(found)).toEqual([]);
+    expect(found).toMatchObject({
+      code: 0,
+      digest: record.training?.digest,
+      chain: { release: record.release, commit: record.commit, dataset: 'numbers@v1' },
+    });
+  });
+
   it('is verified by the pod that runs it', async () => {
     const [pod] = record.deployments[0]?.synced?.pods ?? [];
     const found = await verify(`pod:${cluster.state.namespaces.serving}/${pod}`, '--key', keys.pub);

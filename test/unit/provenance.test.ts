@@ -102,8 +102,9 @@ const verify = async (
   policy: Partial<Policy> = {},
   keys: readonly string[] = [ours.pub],
   committed: readonly string[] | undefined = [release.imageDigest ?? ''],
+  what = image,
 ) =>
-  verifyImage(image, {
+  verifyImage(what, {
     evidence,
     signatures: await SignatureVerifier.of(keys),
     policy: { ...NO_POLICY, ...policy },
@@ -346,5 +347,36 @@ describe('a key', () => {
     const error = await keySigner(file).catch((cause: unknown) => cause);
     expect(error).toMatchObject({ code: 'TL_CONFIG_INVALID' });
     expect(JSON.stringify(error)).not.toContain('hunter2');
+  });
+});
+
+describe('a model by itself', () => {
+  const model = release.modelUri?.replace('oci://', '') ?? '';
+  const check = (registry: EvidenceStore, policy: Partial<Policy> = {}, keys = [ours.pub]) =>
+    verify(registry, policy, keys, undefined, model);
+
+  it('is verified back to commit, dataset and gate', async () => {
+    const found = await check(await attested());
+    expect(failures(found.checks)).toEqual([]);
+    expect(found).toMatchObject({
+      verified: true,
+      digest: release.modelDigest,
+      chain: { release: release.release, commit: release.commit, dataset: release.dataset },
+    });
+    expect(found.chain.model).toMatch(new RegExp(`@${release.modelDigest}$`));
+  });
+
+  it('is not where it was signed by another, was not accepted, or the policy wants more', async () => {
+    const registry = await attested();
+    expect((await check(registry, {}, [stranger.pub])).verified).toBe(false);
+    expect((await check(registry, { repositories: ['https://elsewhere.example/*'] })).verified).toBe(false);
+    expect((await check(registry, { metrics: { accuracy: { atLeast: 2 } } })).verified).toBe(false);
+    registry.change(release.modelDigest, (evidence) => ({
+      ...evidence,
+      attestations: evidence.attestations.filter(
+        ({ predicateType }) => predicateType !== PREDICATE.testResult,
+      ),
+    }));
+    expect(failures((await check(registry)).checks)).toEqual(['the gate has accepted the model']);
   });
 });
