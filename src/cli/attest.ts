@@ -10,6 +10,9 @@ interface AttestOptions extends StoreOptions {
   readonly key?: string;
   readonly signCommand?: string;
   readonly publicKey?: string;
+  readonly fulcio?: string;
+  readonly rekor?: string;
+  readonly tokenFile?: string;
 }
 
 export function attestCommand(program: Command): void {
@@ -30,6 +33,11 @@ export function attestCommand(program: Command): void {
         'THROUGHLINE_SIGNING_PUBLIC_KEY',
       ),
     )
+    .addOption(new Option('--fulcio <url>', 'vouches for who signs').env('THROUGHLINE_SIGNING_FULCIO_URL'))
+    .addOption(new Option('--rekor <url>', 'remembers it').env('THROUGHLINE_SIGNING_REKOR_URL'))
+    .addOption(
+      new Option('--token-file <file>', 'OIDC token for the Fulcio').env('THROUGHLINE_SIGNING_TOKEN_FILE'),
+    )
     .action((id: string, options: AttestOptions) =>
       withReader(options, async (reader) => {
         const signer = await chosenSigner(options);
@@ -43,10 +51,18 @@ export function attestCommand(program: Command): void {
     );
 }
 
-async function chosenSigner({ key, signCommand, publicKey }: AttestOptions): Promise<StatementSigner> {
+async function chosenSigner({
+  key,
+  signCommand,
+  publicKey,
+  ...keyless
+}: AttestOptions): Promise<StatementSigner> {
+  const { fulcio, rekor, tokenFile: token } = keyless;
+  if (fulcio && rekor && token && !key && !signCommand) return signerOf({ fulcio, rekor, token });
   if (key && !signCommand) return signerOf({ key });
   if (signCommand && publicKey && !key) return signerOf({ command: signCommand, publicKey });
   throw new ThroughlineError('TL_CONFIG_INVALID', 'There is nothing to sign with', {
-    expected: '--key FILE, or --sign-command COMMAND with --public-key FILE',
+    expected:
+      '--key FILE; --sign-command COMMAND with --public-key FILE; or --fulcio URL with --rekor URL and --token-file FILE',
   });
 }

@@ -15,6 +15,9 @@ import { onlyRelease, type StoreOptions, withReader, withStore } from './store.j
 interface VerifyCommandOptions extends StoreOptions {
   readonly key?: readonly string[];
   readonly policy?: string;
+  readonly identity?: string;
+  readonly issuer?: string;
+  readonly trustedRoot?: string;
 }
 
 /** May be given several times. */
@@ -32,16 +35,27 @@ export function verifyCommand(program: Command): void {
       'an image or a model by its reference; pod:NAMESPACE/NAME; or the id of a release, a model or anything else that is one’s alone',
     )
     .option('--key <file>', 'public key that may have signed, PEM; may be given several times', collect)
+    .option('--identity <subject>', 'whom a Fulcio may have vouched for, with --issuer and --trusted-root')
+    .option('--issuer <url>', 'who knows the identity')
+    .option('--trusted-root <file>', 'certificates and keys of that Sigstore: trusted_root.json')
     .option('--policy <file>', 'what else has to be true')
     .action(async (what: string, options: VerifyCommandOptions) => {
       const policy = options.policy ? await readPolicy(options.policy) : NO_POLICY;
       const keys = [...(options.key ?? []), ...policy.signers];
-      if (keys.length === 0) {
-        throw new ThroughlineError('TL_CONFIG_INVALID', 'There is no key to verify with', {
-          expected: '--key FILE, or signers in the policy',
+      const identities = [
+        ...policy.identities,
+        ...(options.identity && options.issuer
+          ? [{ subject: options.identity, issuer: options.issuer }]
+          : []),
+      ];
+      if (keys.length === 0 && identities.length === 0) {
+        throw new ThroughlineError('TL_CONFIG_INVALID', 'There is nobody who may have signed', {
+          expected:
+            '--key FILE; --identity, --issuer and --trusted-root; or signers or identities in the policy',
         });
       }
-      const signatures = await SignatureVerifier.of(keys);
+      const trustedRoot = options.trustedRoot ?? policy.trustedRoot;
+      const signatures = await SignatureVerifier.of({ keys, identities, trustedRoot });
       const evidence = evidenceStore();
       const cache = gitCacheOf(cacheDirectory());
       const committed = (repository: string, commit: string, manifest: string) =>

@@ -1,33 +1,52 @@
 // Signatures of statements: DSSE envelopes in Sigstore bundles, by the Sigstore libraries. A key comes from a file, or
-// stays where it is and signs by a command; what is signed verifies with cosign, too.
+// stays where it is and signs by a command; or there is none, and a Fulcio vouches for an identity for a moment, which a
+// Rekor remembers. What is signed verifies with cosign, too.
 import { spawn } from 'node:child_process';
 import { createPrivateKey, createPublicKey, type KeyObject, sign } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import {
   type Bundle,
+  type BundleWithDsseEnvelope,
   bundleFromJSON,
   bundleToJSON,
   isBundleWithDsseEnvelope,
   type SerializedBundle,
 } from '@sigstore/bundle';
-import { DSSEBundleBuilder, type Signer } from '@sigstore/sign';
-import { toSignedEntity, Verifier } from '@sigstore/verify';
+import { TrustedRoot } from '@sigstore/protobuf-specs';
+import { DSSEBundleBuilder, FulcioSigner, RekorWitness, type Signer, type Witness } from '@sigstore/sign';
+import { toSignedEntity, toTrustMaterial, Verifier } from '@sigstore/verify';
 import { messageOf, ThroughlineError } from '../domain/errors.js';
+import { matches } from './patterns.js';
 import { STATEMENT_TYPE, type Statement } from './statements.js';
 
-export type { Signer as StatementSigner } from '@sigstore/sign';
+/** What signs, and who has seen it. */
+export interface StatementSigner {
+  readonly signer: Signer;
+  readonly witnesses: readonly Witness[];
+}
+
+export type SigningSettings =
+  | { readonly key: string }
+  | { readonly command: string; readonly publicKey: string }
+  | {
+      readonly fulcio: string;
+      readonly rekor: string;
+      /** File with an OIDC token that the Fulcio takes; read each time, because such tokens are renewed. */
+      readonly token: string;
+    };
 
 /** in-toto Attestation Framework, "Envelope". */
 const PAYLOAD_TYPE = 'application/vnd.in-toto+json';
 const COMMAND_TIMEOUT_MS = 60_000;
 
 /** Signs with a private key in PEM. Throws TL_CONFIG_INVALID. */
-export async function keySigner(file: string): Promise<Signer> {
+export async function keySigner(file: string): Promise<StatementSigner> {
   const key = await readKey(file, createPrivateKey);
   const publicKey = createPublicKey(key);
   const hash = hashOf(key);
   return {
-    sign: async (data) => ({ signature: sign(hash, data, key), key: material(publicKey) }),
+    signer: { sign: async (data) => ({ signature: sign(hash, data, key), key: material(publicKey) }) },
+    witnesses: [],
   };
 }
 
@@ -35,55 +54,97 @@ export async function keySigner(file: string): Promise<Signer> {
  * Signs by a command, as a key management service has one: it gets the bytes on standard input, and answers with the
  * signature, as bytes or in base64. No shell runs it.
  */
-export async function commandSigner(command: string, publicKeyFile: string): Promise<Signer> {
+export async function commandSigner(command: string, publicKeyFile: string): Promise<StatementSigner> {
   const publicKey = await readKey(publicKeyFile, createPublicKey);
   const [program = '', ...parameters] = command.trim().split(/\s+/);
   return {
-    sign: async (data) => ({
-      signature: asSignature(await run(program, parameters, data)),
-      key: material(publicKey),
-    }),
+    signer: {
+      sign: async (data) => ({
+        signature: asSignature(await run(program, parameters, data)),
+        key: material(publicKey),
+      }),
+    },
+    witnesses: [],
   };
 }
 
+/** Signs with a key of the moment, for which a Fulcio vouches, and lets a Rekor remember that. */
+export function keylessSigner({
+  fulcio,
+  rekor,
+  token,
+}: Extract<SigningSettings, { fulcio: string }>): StatementSigner {
+  const identityProvider = { getToken: async () => (await readFile(token, 'utf8')).trim() };
+  return {
+    signer: new FulcioSigner({ fulcioBaseURL: fulcio, identityProvider, ...SERVICE }),
+    witnesses: [new RekorWitness({ rekorBaseURL: rekor, entryType: 'dsse', ...SERVICE })],
+  };
+}
+
+/** A service that is away is the activity's to wait for. */
+const SERVICE = { timeout: 15_000, retry: 1 };
+
 /** As configured. Throws TL_CONFIG_INVALID. */
-export function signerOf(
-  settings: { readonly key: string } | { readonly command: string; readonly publicKey: string },
-): Promise<Signer> {
-  return 'key' in settings ? keySigner(settings.key) : commandSigner(settings.command, settings.publicKey);
+export async function signerOf(settings: SigningSettings): Promise<StatementSigner> {
+  if ('key' in settings) return keySigner(settings.key);
+  if ('command' in settings) return commandSigner(settings.command, settings.publicKey);
+  return keylessSigner(settings);
 }
 
 /** The file that a verifier of what it signs reads: of a private key it takes the public one. */
-export const publicKeyOf = (
-  settings: { readonly key: string } | { readonly command: string; readonly publicKey: string },
-): string => ('key' in settings ? settings.key : settings.publicKey);
-
-/** A signed statement, as it lies beside an image. */
-export async function signStatement(statement: Statement, signer: Signer): Promise<SerializedBundle> {
-  const builder = new DSSEBundleBuilder({ signer, witnesses: [] });
-  const data = Buffer.from(JSON.stringify(statement));
-  return bundleToJSON(await builder.create({ data, type: PAYLOAD_TYPE }));
+export function publicKeyOf(settings: SigningSettings): string | undefined {
+  if ('key' in settings) return settings.key;
+  return 'command' in settings ? settings.publicKey : undefined;
 }
 
-/** Checks signatures against public keys, and nothing else: no clock, no network. */
-export class SignatureVerifier {
-  private constructor(private readonly verifiers: readonly Verifier[]) {}
+/** A signed statement, as it lies beside an image. */
+export async function signStatement(
+  statement: Statement,
+  { signer, witnesses }: StatementSigner,
+): Promise<SerializedBundle> {
+  const builder = new DSSEBundleBuilder({ signer, witnesses: [...witnesses] });
+  const data = Buffer.from(JSON.stringify(statement));
+  try {
+    return bundleToJSON(await builder.create({ data, type: PAYLOAD_TYPE }));
+  } catch (cause) {
+    if (cause instanceof ThroughlineError) throw cause;
+    throw new ThroughlineError('TL_SIGNING_FAILED', 'A statement could not be signed', {
+      found: [messageOf(cause), messageOf((cause as Error).cause ?? '')].filter(Boolean).join(': '),
+      cause,
+    });
+  }
+}
 
-  /** Public keys in PEM; any of them may have signed. Throws TL_CONFIG_INVALID. */
-  static async of(files: readonly string[]): Promise<SignatureVerifier> {
-    const keys = await Promise.all(files.map((file) => readKey(file, createPublicKey)));
-    return new SignatureVerifier(
-      keys.map((publicKey) => {
-        const trust = {
-          certificateAuthorities: [],
-          timestampAuthorities: [],
-          tlogs: [],
-          ctlogs: [],
-          publicKey: () => ({ publicKey, validFor: () => true }),
-        };
-        return new Verifier(trust, { tlogThreshold: 0, ctlogThreshold: 0, timestampThreshold: 0 });
-      }),
-    );
+/** Who may have signed. */
+export interface Trusted {
+  /** Files with public keys in PEM. */
+  readonly keys?: readonly string[];
+  readonly identities?: readonly Identity[];
+  /** File with the certificates of Fulcio and the keys of Rekor (Sigstore's trusted_root.json); with identities. */
+  readonly trustedRoot?: string | undefined;
+}
+
+/** Whom a Fulcio has vouched for. */
+export interface Identity {
+  readonly issuer: string;
+  /** The certificate's subject alternative name; `*` and `**` as in a policy. */
+  readonly subject: string;
+}
+
+/** One of those who may have signed. */
+type Check = (bundle: BundleWithDsseEnvelope) => void;
+
+/** Checks signatures against public keys and identities, and nothing else: no clock, no network. */
+export class SignatureVerifier {
+  private constructor(private readonly checks: readonly Check[]) {}
+
+  /** Any of them may have signed. Throws TL_CONFIG_INVALID. */
+  static async of({ keys = [], identities = [], trustedRoot }: Trusted): Promise<SignatureVerifier> {
+    const known = await Promise.all(keys.map((file) => readKey(file, createPublicKey)));
+    return new SignatureVerifier([
+      ...known.map(keyCheck),
+      ...(identities.length > 0 ? await identityChecks(identities, trustedRoot) : []),
+    ]);
   }
 
   /** The statement of a bundle; or why it is not to be believed. */
@@ -95,15 +156,16 @@ export class SignatureVerifier {
       return { refused: `it is no Sigstore bundle: ${messageOf(error)}` };
     }
     if (!isBundleWithDsseEnvelope(bundle)) return { refused: 'it is no signed statement' };
-    const errors = this.verifiers.map((verifier) => {
+    const errors = this.checks.map((check) => {
       try {
-        verifier.verify(toSignedEntity(bundle));
+        check(bundle);
         return undefined;
       } catch (error) {
         return messageOf(error);
       }
     });
-    if (!errors.includes(undefined)) return { refused: `its signature is none of these keys’: ${errors[0]}` };
+    if (!errors.includes(undefined))
+      return { refused: `nobody who is trusted here has signed it: ${errors[0]}` };
     const { payload, payloadType } = bundle.content.dsseEnvelope;
     if (payloadType !== PAYLOAD_TYPE) return { refused: `it is signed, and no statement: ${payloadType}` };
     try {
@@ -115,6 +177,46 @@ export class SignatureVerifier {
       return { refused: `it is signed, and no in-toto statement: ${messageOf(error)}` };
     }
   }
+}
+
+function keyCheck(publicKey: KeyObject): Check {
+  const trust = {
+    certificateAuthorities: [],
+    timestampAuthorities: [],
+    tlogs: [],
+    ctlogs: [],
+    publicKey: () => ({ publicKey, validFor: () => true }),
+  };
+  const verifier = new Verifier(trust, { tlogThreshold: 0, ctlogThreshold: 0, timestampThreshold: 0 });
+  return (bundle) => verifier.verify(toSignedEntity(bundle));
+}
+
+async function identityChecks(identities: readonly Identity[], file: string | undefined): Promise<Check[]> {
+  const invalid = (found: string) =>
+    new ThroughlineError('TL_CONFIG_INVALID', 'Identities cannot be verified', {
+      expected: 'the file trusted_root.json of the Sigstore whose Fulcio and Rekor they are of',
+      found,
+    });
+  if (!file) throw invalid('no trusted root');
+  let trust: ReturnType<typeof toTrustMaterial>;
+  try {
+    trust = toTrustMaterial(TrustedRoot.fromJSON(JSON.parse(await readFile(file, 'utf8'))));
+  } catch (error) {
+    throw invalid(`${file}: ${messageOf(error)}`);
+  }
+  // A Sigstore of one's own may have no log of certificates.
+  const verifier = new Verifier(trust, {
+    tlogThreshold: 1,
+    ctlogThreshold: trust.ctlogs.length > 0 ? 1 : 0,
+    timestampThreshold: 1,
+  });
+  return identities.map(({ issuer, subject }) => (bundle) => {
+    const { identity } = verifier.verify(toSignedEntity(bundle));
+    if (identity?.extensions?.issuer !== issuer || !matches(subject, identity.subjectAlternativeName ?? ''))
+      throw new Error(
+        `it was ${identity?.subjectAlternativeName ?? 'nobody'} of ${identity?.extensions?.issuer ?? 'nowhere'}`,
+      );
+  });
 }
 
 /** What was signed, without any check: to see whether the same was signed before. */

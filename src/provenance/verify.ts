@@ -3,7 +3,8 @@
 import type { Evidence, EvidenceStore } from '../activities/registry/evidence.js';
 import { type Digest, isDigest } from '../domain/ids.js';
 import { LABEL_PREFIX } from '../telemetry/attributes.js';
-import { matches, type Policy } from './policy.js';
+import { matches } from './patterns.js';
+import type { Policy } from './policy.js';
 import type { SignatureVerifier } from './signing.js';
 import { BUILD_TYPE, PREDICATE, type Resource, type Statement } from './statements.js';
 

@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { ThroughlineError } from '../domain/errors.js';
 import { DATABASE_URL, DATABASE_URL_FORM } from '../lineage/url.js';
+import type { SigningSettings } from '../provenance/signing.js';
 
 import type { OpenLineageSettings } from './event-sender.js';
 
@@ -28,6 +29,8 @@ export interface WorkerConfig {
   readonly openLineage: OpenLineageSettings | undefined;
   /** Seconds between two looks at what runs; 0 where nobody looks. */
   readonly driftInterval: number;
+  /** File with what has to be true of what runs (`verify --policy`); of what the worker signs itself, no more than that. */
+  readonly driftPolicy: string | undefined;
   /** What signs what a release has made: a key in a file, or a command with its public key. Nothing is attested without. */
   readonly signing: SigningSettings | undefined;
   readonly gitIdentity: { readonly name: string; readonly email: string };
@@ -38,10 +41,6 @@ export interface WorkerConfig {
   /** `OTEL_*` variables for training programs and builders. */
   readonly workloadTelemetry: Readonly<Record<string, string>>;
 }
-
-export type SigningSettings =
-  | { readonly key: string }
-  | { readonly command: string; readonly publicKey: string };
 
 /** What the `kubernetes` runtime needs to know besides the kubeconfig. */
 export interface KubernetesSettings {
@@ -81,6 +80,8 @@ export const gitCacheOf = (data: string) => join(data, 'git');
 
 const seconds = (fallback: number, least: number) => z.coerce.number().min(least).max(3600).default(fallback);
 
+const httpUrl = z.url({ protocol: /^https?$/, error: 'expected http://… or https://…' });
+
 const schema = z.object({
   THROUGHLINE_TASK_QUEUE: z.string().min(1).default('throughline'),
   THROUGHLINE_RUNTIME: z.enum(['local', 'kubernetes'], 'expected local or kubernetes').default('local'),
@@ -111,7 +112,7 @@ const schema = z.object({
     .regex(/^[^<>\n]+ <[^<>\s]+>$/, 'expected: Name <address>')
     .default('Throughline <throughline@localhost>'),
   THROUGHLINE_DATABASE_URL: z.string().regex(DATABASE_URL, `expected ${DATABASE_URL_FORM}`).optional(),
-  OPENLINEAGE_URL: z.url({ protocol: /^https?$/, error: 'expected http://… or https://…' }).optional(),
+  OPENLINEAGE_URL: httpUrl.optional(),
   OPENLINEAGE_ENDPOINT: z.string().min(1).default('api/v1/lineage'),
   OPENLINEAGE_API_KEY: z.string().min(1).optional(),
   OPENLINEAGE_NAMESPACE: z.string().min(1).default('throughline'),
@@ -120,6 +121,10 @@ const schema = z.object({
   THROUGHLINE_SIGNING_KEY: z.string().min(1).optional(),
   THROUGHLINE_SIGNING_COMMAND: z.string().min(1).optional(),
   THROUGHLINE_SIGNING_PUBLIC_KEY: z.string().min(1).optional(),
+  THROUGHLINE_SIGNING_FULCIO_URL: httpUrl.optional(),
+  THROUGHLINE_SIGNING_REKOR_URL: httpUrl.optional(),
+  THROUGHLINE_SIGNING_TOKEN_FILE: z.string().min(1).optional(),
+  THROUGHLINE_DRIFT_POLICY: z.string().min(1).optional(),
   THROUGHLINE_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
   THROUGHLINE_METRICS_ADDRESS: z
     .string()
@@ -167,6 +172,7 @@ export function workerConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig
     databaseUrl: values.THROUGHLINE_DATABASE_URL,
     openLineage: openLineageSettings(values),
     driftInterval: values.THROUGHLINE_DRIFT_INTERVAL,
+    driftPolicy: values.THROUGHLINE_DRIFT_POLICY,
     signing: signingSettings(values),
     gitIdentity: { name, email },
     logLevel: values.THROUGHLINE_LOG_LEVEL,
@@ -177,13 +183,17 @@ export function workerConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig
 }
 
 function signingSettings(values: z.output<typeof schema>): SigningSettings | undefined {
+  const { THROUGHLINE_SIGNING_FULCIO_URL: fulcio, THROUGHLINE_SIGNING_REKOR_URL: rekor } = values;
+  const { THROUGHLINE_SIGNING_TOKEN_FILE: token } = values;
   const { THROUGHLINE_SIGNING_KEY: key, THROUGHLINE_SIGNING_COMMAND: command } = values;
   const { THROUGHLINE_SIGNING_PUBLIC_KEY: publicKey } = values;
-  if (key && !command) return { key };
-  if (command && publicKey && !key) return { command, publicKey };
-  if (!key && !command) return undefined;
+  if (key && !command && !fulcio) return { key };
+  if (command && publicKey && !key && !fulcio) return { command, publicKey };
+  if (fulcio && rekor && token && !key && !command) return { fulcio, rekor, token };
+  if (!key && !command && !fulcio && !rekor) return undefined;
   throw new ThroughlineError('TL_CONFIG_INVALID', 'It is not clear what signs', {
-    expected: 'THROUGHLINE_SIGNING_KEY; or THROUGHLINE_SIGNING_COMMAND with THROUGHLINE_SIGNING_PUBLIC_KEY',
+    expected:
+      'THROUGHLINE_SIGNING_KEY; or THROUGHLINE_SIGNING_COMMAND with THROUGHLINE_SIGNING_PUBLIC_KEY; or THROUGHLINE_SIGNING_FULCIO_URL with THROUGHLINE_SIGNING_REKOR_URL and THROUGHLINE_SIGNING_TOKEN_FILE',
   });
 }
 

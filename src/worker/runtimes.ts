@@ -15,6 +15,7 @@ import { TrainingWatches } from '../activities/training/kubernetes/watches.js';
 import { LocalJobRunner } from '../activities/training/local.js';
 import type { JobRunner } from '../activities/training/runner.js';
 import { KubernetesApi } from '../kubernetes/api.js';
+import { NO_POLICY, readPolicy } from '../provenance/policy.js';
 import { publicKeyOf, SignatureVerifier, type StatementSigner, signerOf } from '../provenance/signing.js';
 import type { Logger } from '../telemetry/log.js';
 import { gitCacheOf, type WorkerConfig } from './config.js';
@@ -65,6 +66,16 @@ export function localRuntime(config: WorkerConfig): Runtime {
   };
 }
 
+/** Whom a look for drift believes: as its policy says, else what this worker signs with. */
+async function trustOf({ driftPolicy, signing }: WorkerConfig) {
+  const policy = driftPolicy ? await readPolicy(driftPolicy) : NO_POLICY;
+  const own = signing && publicKeyOf(signing);
+  const keys = policy.signers.length > 0 || own === undefined ? policy.signers : [own];
+  const { identities, trustedRoot } = policy;
+  if (keys.length === 0 && identities.length === 0) return { policy };
+  return { policy, signatures: await SignatureVerifier.of({ keys, identities, trustedRoot }) };
+}
+
 async function kubernetesRuntime(config: WorkerConfig, log: Logger): Promise<Runtime> {
   const { kubernetes, workloadTelemetry } = config;
   const api = await KubernetesApi.fromEnvironment();
@@ -72,7 +83,7 @@ async function kubernetesRuntime(config: WorkerConfig, log: Logger): Promise<Run
   const registry = new OciProgramRegistry(kubernetes.ociProgram);
   const evidence = new OciProgramEvidence(new OciProgram(kubernetes.ociProgram));
   const signer = config.signing && (await signerOf(config.signing));
-  const signatures = config.signing && (await SignatureVerifier.of([publicKeyOf(config.signing)]));
+  const trust = await trustOf(config);
   const gitops = gitopsOf(config);
   const sync = new ArgoCdSyncWatcher(api, gitops, log);
   const { ociImage, registrySecret, registryCertificates, handoverSeconds } = kubernetes;
@@ -103,7 +114,7 @@ async function kubernetesRuntime(config: WorkerConfig, log: Logger): Promise<Run
       sync,
       signer,
       evidence,
-      drift: new DriftChecker({ cache: gitCacheOf(config.data), api, evidence, signatures }),
+      drift: new DriftChecker({ cache: gitCacheOf(config.data), api, evidence, ...trust }),
     },
     async close() {
       watches.stop();

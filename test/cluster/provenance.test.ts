@@ -103,7 +103,7 @@ describe('a release', () => {
     expect(attestations.map(({ predicateType }) => predicateType).sort()).toEqual(
       [PREDICATE.deployment, PREDICATE.provenance, PREDICATE.provenance, PREDICATE.testResult].sort(),
     );
-    const signatures = await SignatureVerifier.of([keys.pub]);
+    const signatures = await SignatureVerifier.of({ keys: [keys.pub] });
     for (const { bundle } of attestations) expect(signatures.open(bundle)).toHaveProperty('statement');
     const { events } = await client.workflow.getHandle(record.release).fetchHistory();
     const texts: string[] = [];
@@ -176,7 +176,7 @@ describe('drift', () => {
       cache: join(directory, 'git'),
       api: cluster.api,
       evidence: new OciProgramEvidence(new OciProgram(env.THROUGHLINE_OCI_PROGRAM ?? '')),
-      signatures: await SignatureVerifier.of([key]),
+      signatures: await SignatureVerifier.of({ keys: [key] }),
     });
     const { drifts, unchecked, ...target } = await checker.check(expected, AbortSignal.timeout(60_000));
     expect(target).toMatchObject({ release, environment: 'production' });

@@ -11,7 +11,8 @@ import { find } from '../../src/lineage/find.js';
 import { LineageStore } from '../../src/lineage/index.js';
 import { lineageOf } from '../../src/lineage/record.js';
 import { attestRelease } from '../../src/provenance/attest.js';
-import { matches, NO_POLICY, type Policy, readPolicy } from '../../src/provenance/policy.js';
+import { matches } from '../../src/provenance/patterns.js';
+import { NO_POLICY, type Policy, readPolicy } from '../../src/provenance/policy.js';
 import { commandSigner, keySigner, SignatureVerifier, signStatement } from '../../src/provenance/signing.js';
 import { PREDICATE, statementsOf } from '../../src/provenance/statements.js';
 import { verifyImage } from '../../src/provenance/verify.js';
@@ -106,7 +107,7 @@ const verify = async (
 ) =>
   verifyImage(what, {
     evidence,
-    signatures: await SignatureVerifier.of(keys),
+    signatures: await SignatureVerifier.of({ keys }),
     policy: { ...NO_POLICY, ...policy },
     committed: async () => committed,
   });
@@ -264,7 +265,7 @@ describe('a verifier', () => {
   it('says what it could not check, which is no failure', async () => {
     const found = await verifyImage(image, {
       evidence: await attested(),
-      signatures: await SignatureVerifier.of([ours.pub]),
+      signatures: await SignatureVerifier.of({ keys: [ours.pub] }),
       policy: NO_POLICY,
     });
     expect(found.verified).toBe(true);
@@ -322,8 +323,10 @@ describe('a key', () => {
   it.each(kinds)('may be %s', async (name, algorithm) => {
     const { key: secret, pub } = key(name, ...algorithm);
     const bundle = await signStatement(first.statement, await keySigner(secret));
-    expect((await SignatureVerifier.of([pub])).open(bundle)).toMatchObject({ statement: first.statement });
-    expect((await SignatureVerifier.of([stranger.pub])).open(bundle)).toHaveProperty('refused');
+    expect((await SignatureVerifier.of({ keys: [pub] })).open(bundle)).toMatchObject({
+      statement: first.statement,
+    });
+    expect((await SignatureVerifier.of({ keys: [stranger.pub] })).open(bundle)).toHaveProperty('refused');
   });
 
   it('may not be what some verifiers do not take', async () => {
@@ -334,7 +337,7 @@ describe('a key', () => {
   it('may stay where it is, and sign by a command', async () => {
     const signer = await commandSigner(`openssl dgst -sha256 -sign ${ours.key}`, ours.pub);
     const bundle = await signStatement(first.statement, signer);
-    expect((await SignatureVerifier.of([ours.pub])).open(bundle)).toMatchObject({
+    expect((await SignatureVerifier.of({ keys: [ours.pub] })).open(bundle)).toMatchObject({
       statement: first.statement,
     });
     const broken = await commandSigner('false', ours.pub);

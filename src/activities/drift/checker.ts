@@ -6,7 +6,7 @@ import { splitImage } from '../../domain/ids.js';
 import { redact } from '../../git/index.js';
 import { ApiError, type KubernetesApi, resourcePath } from '../../kubernetes/api.js';
 import { type Deployment, type Pod, selectorOf, WORKLOADS } from '../../kubernetes/objects.js';
-import { NO_POLICY } from '../../provenance/policy.js';
+import { NO_POLICY, type Policy } from '../../provenance/policy.js';
 import type { SignatureVerifier } from '../../provenance/signing.js';
 import { verifyImage } from '../../provenance/verify.js';
 import { committedDigests, manifestHistory } from '../gitops/history.js';
@@ -20,6 +20,7 @@ export interface DriftCheckerDependencies {
   readonly evidence?: EvidenceStore | undefined;
   /** Who may have signed. */
   readonly signatures?: SignatureVerifier | undefined;
+  readonly policy?: Policy | undefined;
 }
 
 /** Where something could not be looked at. */
@@ -105,16 +106,18 @@ export class DriftChecker {
   }
 
   private async attestations(expected: ExpectedState, signal: AbortSignal): Promise<Drift[]> {
-    const { evidence, signatures, cache } = this.dependencies;
+    const { evidence, signatures, cache, policy = NO_POLICY } = this.dependencies;
     const { release, image, imageDigest, modelDigest } = expected;
     if (release === null || !image || !imageDigest) return [];
     if (!evidence || !signatures)
-      throw new Unchecked('this worker has no key to verify with (THROUGHLINE_SIGNING_KEY)');
+      throw new Unchecked(
+        'this worker knows nobody who may have signed (THROUGHLINE_SIGNING_KEY, THROUGHLINE_DRIFT_POLICY)',
+      );
     const reference = `${splitImage(image).repository}@${imageDigest}`;
     const { checks, chain } = await verifyImage(reference, {
       evidence,
       signatures,
-      policy: NO_POLICY,
+      policy,
       committed: (repository, commit, manifest) =>
         committedDigests(cache, repository, commit, manifest, signal),
     });
