@@ -4,6 +4,7 @@
 import { readFileSync } from 'node:fs';
 import { historyFromJSON } from '@temporalio/common/lib/proto-utils.js';
 import { sql } from 'drizzle-orm';
+import { openLineageOf } from '../../dist/lineage/openlineage.js';
 import { lineageOf } from '../../dist/lineage/record.js';
 import { LineageStore } from '../../dist/lineage/store.js';
 import { readRun } from '../../dist/telemetry/history.js';
@@ -25,6 +26,14 @@ const broken = {
   'releases without their deployments': await count(
     sql`select count(*) from releases r where (select count(*) from deployments d where d.release = r.id) <> ${base.deployments.length}`,
   ),
+  'releases without their attestations': await count(
+    sql`select count(*) from releases r where (select count(*) from attestations a where a.release = r.id) <> 2`,
+  ),
+  'releases without their events': await count(
+    sql`select count(*) from releases r
+      left join (select split_part(id, '/', 1) as release, count(*) as events from outbox group by 1) o on o.release = r.id
+      where coalesce(o.events, 0) <> ${openLineageOf(base, 'test').length}`,
+  ),
   'pods of no release': await count(
     sql`select count(*) from pods p where not exists (select from releases r where r.id = p.release)`,
   ),
@@ -41,8 +50,10 @@ say(JSON.stringify({ ids, broken }));
 for (let number = Date.now() * 1000; ; number += 5) {
   // A few at once, the last of them twice: as where two attempts overlap.
   const batch = [0, 1, 2, 3, 3].map((offset) => numbered(number + offset));
-  await store.put(batch.slice(0, 4));
-  await store.put(batch.slice(4));
+  for (const some of [batch.slice(0, 4), batch.slice(4)]) {
+    const events = some.flatMap((record) => openLineageOf(record, 'test'));
+    await store.put(some, undefined, events);
+  }
   say(batch.map(({ release }) => release.id).join(' '));
 }
 
@@ -53,5 +64,12 @@ function numbered(number) {
     release: { ...base.release, id },
     pods: base.pods.map((pod) => ({ ...pod, release: id })),
     deployments: base.deployments.map((deployment) => ({ ...deployment, release: id, commit })),
+    attestations: ['gate', 'provenance'].map((predicateType) => ({
+      release: id,
+      statement: `${predicateType} of ${id}`,
+      predicateType,
+      beside: base.release.image,
+      bundle: { of: id },
+    })),
   };
 }
