@@ -25,18 +25,24 @@ const servedUntil = sql<Date | null>`(
     and next.served_from > deployments.served_from)`.mapWith(deployments.servedFrom);
 
 /** What is told of a deployment. */
-const WINDOW = {
-  release: deployments.release,
-  environment: deployments.environment,
-  model: deployments.model,
-  repository: deployments.repository,
-  manifest: deployments.manifest,
-  commit: deployments.commit,
-  cause: deployments.cause,
-  imageDigest: deployments.imageDigest,
-  servedFrom: deployments.servedFrom,
+type WindowRow = Pick<
+  typeof deployments.$inferSelect,
+  | 'release'
+  | 'environment'
+  | 'model'
+  | 'repository'
+  | 'manifest'
+  | 'commit'
+  | 'cause'
+  | 'imageDigest'
+  | 'servedFrom'
+>;
+
+/** The same as JSON has it. */
+type RanRow = Omit<WindowRow, 'servedFrom'> & {
+  readonly servedFrom: string | null;
+  readonly until: string | null;
 };
-type WindowRow = Pick<typeof deployments.$inferSelect, keyof typeof WINDOW>;
 
 interface Found extends Record<string, unknown> {
   readonly kind: Kind;
@@ -92,25 +98,26 @@ export async function impact(database: Database, text: string): Promise<ImpactAn
     parts.map((part) => sql`(${part})`),
     sql` union `,
   )}) found`;
-  const [made, ran] = await reach(async () => [
-    await database.execute<MadeRow>(sql`
-      select found.kind, found.id as match, ${releases.id} as release, ${releases.model} as model,
+  const rows = await asJson<MadeRow>(
+    database,
+    sql`select found.kind, found.id as match, ${releases.id} as release, ${releases.model} as model,
         ${releases.modelId} as model_id, ${releases.modelDigest} as model_digest,
         ${releases.image} as image, ${releases.imageDigest} as image_digest
-      from ${found} join ${releases} on ${releases.id} = found.release order by ${releases.requestedAt} desc`),
-    await database
-      .select({ row: WINDOW, to: servedUntil }) // of thousands, every column counts
-      .from(deployments)
-      .where(sql`${deployments.release} in (select found.release from ${found})`)
-      .orderBy(sql`${deployments.servedFrom} desc nulls last`, deployments.commit),
-  ]);
-  const rows = rowsOf<MadeRow>(made);
+      from ${found} join ${releases} on ${releases.id} = found.release order by ${releases.requestedAt} desc`,
+  );
+  const ran = await asJson<RanRow>(
+    database,
+    sql`select release, environment, model, repository, manifest, commit, cause,
+        image_digest as "imageDigest", served_from as "servedFrom", ${servedUntil} as until
+      from ${deployments} where release in (select found.release from ${found})
+      order by served_from desc nulls last, commit`,
+  );
   const whole = [...new Map(rows.map((row) => [row.release, row])).values()];
-  const windows = ran.map((one) => ({
-    ...windowOf(one),
-    release: one.row.release ?? '',
-    model: one.row.model,
-    imageDigest: one.row.imageDigest,
+  const windows = ran.map(({ until, ...row }) => ({
+    ...windowOf({ row: { ...row, servedFrom: dateOf(row.servedFrom) }, to: dateOf(until) }),
+    release: row.release ?? '',
+    model: row.model,
+    imageDigest: row.imageDigest,
   }));
   return {
     query,
@@ -137,6 +144,19 @@ interface MadeRow extends Record<string, unknown> {
   readonly image: string | null;
   readonly image_digest: string | null;
 }
+
+/** Many rows as one text: a driver takes longer to read thousands of rows than the database to find them. */
+async function asJson<T>(database: Database, query: SQL): Promise<T[]> {
+  const answer = await reach(() =>
+    database.execute(
+      sql`select coalesce(json_agg(found_row), '[]')::text as found from (${query}) found_row`,
+    ),
+  );
+  const [row] = rowsOf<{ found: string }>(answer);
+  return JSON.parse(row?.found ?? '[]') as T[];
+}
+
+const dateOf = (text: string | null): Date | null => (text === null ? null : new Date(text));
 
 /** Drivers answer a raw query in one way: an object with the rows. */
 function rowsOf<T>(result: unknown): T[] {
