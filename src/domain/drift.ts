@@ -24,7 +24,7 @@ export interface ExpectedState extends DriftTarget {
   readonly sourceCommit: string | null;
   readonly dataset: { readonly name: string; readonly version: string } | null;
   readonly workload: { readonly kind: string; readonly namespace: string; readonly name: string } | null;
-  /** A release that is just being deployed there: until it has ended, nothing can be said. */
+  /** A release, or a commit by hand, that is just being deployed there: until then nothing can be said. */
   readonly deploying: string | null;
 }
 

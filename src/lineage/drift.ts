@@ -7,8 +7,11 @@ import { deployments, drifts, releases, targets } from './schema.js';
 import { type Database, reach } from './store.js';
 import { excluded } from './write.js';
 
+/** What somebody brings back by hand, nobody waits for: that long it may take to be rolled out. */
+const BY_HAND_MS = 10 * 60_000;
+
 /** Every target that something was rolled out to, with what that was. */
-export async function expectedStates(database: Database): Promise<ExpectedState[]> {
+export async function expectedStates(database: Database, now = new Date()): Promise<ExpectedState[]> {
   const ofTarget = (of: typeof deployments) =>
     and(
       eq(of.environment, targets.environment),
@@ -21,6 +24,8 @@ export async function expectedStates(database: Database): Promise<ExpectedState[
       release: deployments.release,
       commit: deployments.commit,
       imageDigest: deployments.imageDigest,
+      cause: deployments.cause,
+      servedFrom: deployments.servedFrom,
     })
     .from(deployments)
     .where(and(ofTarget(deployments), isNotNull(deployments.servedFrom)))
@@ -51,7 +56,13 @@ export async function expectedStates(database: Database): Promise<ExpectedState[
     database
       .select({
         target: targets,
-        last: { release: last.release, commit: last.commit, imageDigest: last.imageDigest },
+        last: {
+          release: last.release,
+          commit: last.commit,
+          imageDigest: last.imageDigest,
+          cause: last.cause,
+          servedFrom: last.servedFrom,
+        },
         placed: { kind: placed.kind, namespace: placed.namespace, name: placed.name },
         deploying: under.deploying,
         release: releases,
@@ -67,6 +78,8 @@ export async function expectedStates(database: Database): Promise<ExpectedState[
     // Somebody has taken it away: nothing is to run there.
     if (current.release === null && current.imageDigest === null) return [];
     const { environment, model, repository, branch, manifest } = target;
+    const fresh =
+      current.cause === 'rollback' && now.getTime() - Number(current.servedFrom ?? 0) < BY_HAND_MS;
     return [
       {
         ...{ environment, model, repository, branch, manifest },
@@ -86,7 +99,7 @@ export async function expectedStates(database: Database): Promise<ExpectedState[
           place?.kind && place.namespace && place.name
             ? { kind: place.kind, namespace: place.namespace, name: place.name }
             : null,
-        deploying,
+        deploying: deploying ?? (fresh ? `commit ${current.commit.slice(0, 12)}` : null),
       },
     ];
   });

@@ -273,6 +273,23 @@ describe.each(Object.keys(engines) as (keyof typeof engines)[])('%s', (engine) =
     await store.put([{ ...open, release: { ...open.release, status: 'FAILED', endedAt: new Date() } }]);
     expect(await expectedStates(database)).toMatchObject([{ release: release.id, deploying: null }]);
 
+    // Somebody has brought it back, and nobody waits for that.
+    const [back] = open.deployments;
+    if (!back) return;
+    const servedFrom = new Date('2030-01-01T00:00:00Z');
+    const byHand = {
+      ...back,
+      release: release.id,
+      cause: 'rollback' as const,
+      commit: commit('b'),
+      servedFrom,
+    };
+    await store.putByHand(state, [byHand], commit('b'));
+    const whenOld = (minutes: number) =>
+      expectedStates(database, new Date(Number(servedFrom) + minutes * 60_000));
+    expect(await whenOld(5)).toMatchObject([{ release: release.id, deploying: `commit ${'b'.repeat(12)}` }]);
+    expect(await whenOld(11)).toMatchObject([{ release: release.id, deploying: null }]);
+
     const { model, repository, branch, manifest } = state;
     const seen = {
       environment,
