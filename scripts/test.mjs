@@ -1,6 +1,7 @@
 // `npm test`: sets everything up, then runs every suite: the project's own, the example's Python, the example's Go.
 // Ends with one line that counts all of them.
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,27 +11,39 @@ import { goToolchain, main, postgres, root, say, setUp } from './setup.mjs';
 const total = { passed: 0, failed: 0 };
 const failures = [];
 
-function suite(name, program, parameters, options, count) {
-  say(`\n▸ ${name}`);
+/** Runs a suite. One that is counted from its output is shown when it has ended: others run beside it. */
+async function suite(name, program, parameters, options, count) {
+  const quiet = options.stdio === undefined;
+  if (!quiet) say(`\n▸ ${name}`);
   const begun = Date.now();
-  const { status, stdout, error } = spawnSync(program, parameters, {
+  const child = spawn(program, parameters, {
     cwd: root,
-    encoding: 'utf8',
-    maxBuffer: 1 << 28,
-    stdio: ['ignore', count ? 'pipe' : 'inherit', 'inherit'],
+    stdio: quiet ? ['ignore', 'pipe', 'pipe'] : ['ignore', 'inherit', 'inherit'],
     ...options,
   });
-  if (error) throw error;
-  const counted = count?.(stdout ?? '', status) ?? {
-    passed: status === 0 ? 1 : 0,
-    failed: status === 0 ? 0 : 1,
-  };
+  let output = '';
+  let complaints = '';
+  child.stdout?.setEncoding('utf8').on('data', (text) => {
+    output += text;
+  });
+  child.stderr?.setEncoding('utf8').on('data', (text) => {
+    complaints += text;
+  });
+  const [status] = await once(child, 'close');
+  if (quiet) process.stderr.write(`\n▸ ${name}\n${complaints}`);
+  const counted = count(output, status);
   // A suite that breaks before it counts has failed all the same.
   if (status !== 0 && counted.failed === 0) counted.failed = 1;
   if (counted.failed > 0) failures.push(`✗ suite: ${name}`);
   total.passed += counted.passed;
   total.failed += counted.failed;
   say(`  ${counted.passed} passed, ${counted.failed} failed, ${Math.round((Date.now() - begun) / 1000)} s`);
+}
+
+/** A tool that says nothing of how many: what it printed is shown, and it counts as one. */
+function whole(output, status) {
+  process.stderr.write(output);
+  return { passed: status === 0 ? 1 : 0, failed: status === 0 ? 0 : 1 };
 }
 
 function goTests(output) {
@@ -47,6 +60,46 @@ function goTests(output) {
 
 const numberBefore = (text, word) => Number(new RegExp(`(\\d+) ${word}`).exec(text)?.[1] ?? 0);
 
+/** What needs neither servers nor builders, two at a time. */
+async function quickSuites(env) {
+  const node = (name, ...parameters) => suite(name, process.execPath, parameters, { env }, whole);
+  const python = () =>
+    suite(
+      'the example’s training (pytest)',
+      'python',
+      ['-m', 'pytest', '-q', '-p', 'no:cacheprovider', 'tests'],
+      { env, cwd: join(root, 'examples/digits/training') },
+      (output) => {
+        process.stderr.write(output);
+        return {
+          passed: numberBefore(output, 'passed'),
+          failed:
+            numberBefore(output, 'failed') + numberBefore(output, 'error') + numberBefore(output, 'skipped'),
+        };
+      },
+    );
+  const others = async () => {
+    await node(
+      'format and lint',
+      ...['node_modules/@biomejs/biome/bin/biome', 'check'],
+      ...['src', 'cluster', 'test', 'bench', 'scripts', 'bin'],
+    );
+    await node('types', 'node_modules/typescript/bin/tsc', '--noEmit', '-p', 'tsconfig.test.json');
+    const modules = {
+      'the example’s service': 'examples/digits/inference',
+      'the program for registries': 'oci',
+      'the program for builds': 'buildkit',
+      'the cluster’s own programs': 'cluster/parts/tools',
+    };
+    for (const [name, module] of Object.entries(modules)) {
+      const go = { env, cwd: join(root, module) };
+      await suite(`${name} (go vet)`, 'go', ['vet', './...'], go, whole);
+      await suite(`${name} (go test)`, 'go', ['test', '-count=1', '-json', './...'], go, goTests);
+    }
+  };
+  await Promise.all([python(), others()]);
+}
+
 await main(async () => {
   const only = process.argv.slice(2);
   say('▸ setting up');
@@ -57,31 +110,9 @@ await main(async () => {
   const wanted = only.filter((word) => !word.startsWith('--'));
   const scratch = mkdtempSync(join(tmpdir(), 'throughline-tests-'));
   try {
-    if (wanted.length === 0) {
-      suite(
-        'format and lint',
-        process.execPath,
-        [
-          'node_modules/@biomejs/biome/bin/biome',
-          'check',
-          'src',
-          'cluster',
-          'test',
-          'bench',
-          'scripts',
-          'bin',
-        ],
-        { env },
-      );
-      suite(
-        'types',
-        process.execPath,
-        ['node_modules/typescript/bin/tsc', '--noEmit', '-p', 'tsconfig.test.json'],
-        { env },
-      );
-    }
+    if (wanted.length === 0) await quickSuites(env);
     const report = join(scratch, 'vitest.json');
-    suite(
+    await suite(
       'unit, integration and chaos tests',
       process.execPath,
       [
@@ -100,35 +131,6 @@ await main(async () => {
         return counts;
       },
     );
-    if (wanted.length === 0) {
-      suite(
-        'the example’s training (pytest)',
-        'python',
-        ['-m', 'pytest', '-q', '-p', 'no:cacheprovider', 'tests'],
-        { env, cwd: join(root, 'examples/digits/training') },
-        (output) => {
-          process.stderr.write(output);
-          return {
-            passed: numberBefore(output, 'passed'),
-            failed:
-              numberBefore(output, 'failed') +
-              numberBefore(output, 'error') +
-              numberBefore(output, 'skipped'),
-          };
-        },
-      );
-      const modules = {
-        'the example’s service': 'examples/digits/inference',
-        'the program for registries': 'oci',
-        'the program for builds': 'buildkit',
-        'the cluster’s own programs': 'cluster/parts/tools',
-      };
-      for (const [name, module] of Object.entries(modules)) {
-        const go = { env, cwd: join(root, module) };
-        suite(`${name} (go vet)`, 'go', ['vet', './...'], go);
-        suite(`${name} (go test)`, 'go', ['test', '-count=1', '-json', './...'], go, goTests);
-      }
-    }
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }

@@ -27,6 +27,8 @@ export interface WorkerConfig {
   readonly databaseUrl: string | undefined;
   /** Which data catalogue is told of releases. */
   readonly openLineage: OpenLineageSettings | undefined;
+  /** Seconds between two looks at GitOps repositories for what was done by hand. */
+  readonly gitopsScan: number;
   /** Seconds between two looks at what runs; 0 where nobody looks. */
   readonly driftInterval: number;
   /** File with what has to be true of what runs (`verify --policy`); of what the worker signs itself, no more than that. */
@@ -117,6 +119,7 @@ const schema = z.object({
   OPENLINEAGE_API_KEY: z.string().min(1).optional(),
   OPENLINEAGE_NAMESPACE: z.string().min(1).default('throughline'),
   OPENLINEAGE_DISABLED: z.string().optional(),
+  THROUGHLINE_GITOPS_SCAN: z.coerce.number().min(1).max(86_400).default(15),
   THROUGHLINE_DRIFT_INTERVAL: z.coerce.number().int().min(0).max(86_400).default(900),
   THROUGHLINE_SIGNING_KEY: z.string().min(1).optional(),
   THROUGHLINE_SIGNING_COMMAND: z.string().min(1).optional(),
@@ -171,6 +174,7 @@ export function workerConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig
     maxCachedWorkflows: values.THROUGHLINE_MAX_CACHED_WORKFLOWS,
     databaseUrl: values.THROUGHLINE_DATABASE_URL,
     openLineage: openLineageSettings(values),
+    gitopsScan: values.THROUGHLINE_GITOPS_SCAN,
     driftInterval: values.THROUGHLINE_DRIFT_INTERVAL,
     driftPolicy: values.THROUGHLINE_DRIFT_POLICY,
     signing: signingSettings(values),

@@ -19,8 +19,6 @@ const AT_ONCE = 8;
 const BATCH = 100;
 /** An activity that finds nothing ends after this time. */
 const ENOUGH_MS = 30 * 60_000;
-/** How often GitOps repositories are looked at for what was done by hand. */
-const SCAN_MS = 15_000;
 /** How often the position is written where nothing else is. */
 const IDLE_MS = 60_000;
 
@@ -32,6 +30,8 @@ export interface RecorderDependencies {
   /** Where mirrors of git repositories lie. */
   readonly cache: string;
   readonly log: Logger;
+  /** How often GitOps repositories are looked at for what was done by hand. */
+  readonly scanSeconds?: number;
   /** Namespace of jobs in a data catalogue, where there is one that is to be told. */
   readonly openLineage?: string | undefined;
 }
@@ -55,6 +55,7 @@ export class LineageRecorder {
 
   /** Follows the releases for half an hour. Throws TL_STORE_UNREACHABLE. */
   async follow({ signal, report, remember }: Following): Promise<void> {
+    const { scanSeconds = 15 } = this.dependencies;
     const enough = Date.now() + ENOUGH_MS;
     let since = await this.begin();
     let writtenAt = 0;
@@ -76,7 +77,7 @@ export class LineageRecorder {
         since = await this.advance(since, closed);
         writtenAt = Date.now();
       }
-      if (Date.now() - this.scannedAt > SCAN_MS) {
+      if (Date.now() - this.scannedAt > scanSeconds * 1000) {
         report('looking at the GitOps repositories');
         await this.gitops.scan(signal);
         this.scannedAt = Date.now();

@@ -25,7 +25,7 @@ import { type RunningWorker, running } from './worker.js';
 
 export interface LineageWorkerDependencies {
   readonly store: StoreHandle;
-  readonly config: Pick<WorkerConfig, 'taskQueue' | 'data' | 'driftInterval' | 'openLineage'>;
+  readonly config: Pick<WorkerConfig, 'taskQueue' | 'data' | 'driftInterval' | 'gitopsScan' | 'openLineage'>;
   readonly connection: NativeConnection;
   readonly temporal: TemporalClient;
   readonly log: Logger;
@@ -33,7 +33,7 @@ export interface LineageWorkerDependencies {
 
 export async function startLineageWorker(dependencies: LineageWorkerDependencies): Promise<RunningWorker> {
   const { store, connection, temporal, log } = dependencies;
-  const { taskQueue, data, driftInterval, openLineage } = dependencies.config;
+  const { taskQueue, data, driftInterval, gitopsScan, openLineage } = dependencies.config;
   const cache = gitCacheOf(data);
   const { client, namespace } = temporal;
   const identity = `${process.pid}@${hostname()}`;
@@ -56,6 +56,7 @@ export async function startLineageWorker(dependencies: LineageWorkerDependencies
             cache,
             log,
             openLineage: openLineage?.namespace,
+            scanSeconds: gitopsScan,
           });
           await recorder.follow(context);
         }),

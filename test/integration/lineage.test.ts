@@ -38,6 +38,7 @@ beforeAll(async () => {
     THROUGHLINE_DATABASE_URL: url,
     OPENLINEAGE_URL: catalog.url,
     OPENLINEAGE_API_KEY: 'key',
+    THROUGHLINE_GITOPS_SCAN: '2',
   });
   store = await LineageStore.open({ url });
   reader = new StoreReader({ open: async () => store, close: async () => {} } as StoreHandle, undefined);
