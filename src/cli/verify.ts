@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { committedDigests } from '../activities/gitops/history.js';
+import { committedTemplates } from '../activities/gitops/history.js';
 import { ThroughlineError } from '../domain/errors.js';
 import { digestOf, splitImage } from '../domain/ids.js';
 import { KubernetesApi, resourcePath } from '../kubernetes/api.js';
@@ -59,22 +59,28 @@ export function verifyCommand(program: Command): void {
       const evidence = evidenceStore();
       const cache = gitCacheOf(cacheDirectory());
       const committed = (repository: string, commit: string, manifest: string) =>
-        committedDigests(cache, repository, commit, manifest);
+        committedTemplates(cache, repository, commit, manifest);
       const verified: Verification[] = [];
-      for (const image of await imagesOf(what, options))
-        verified.push(await verifyImage(image, { evidence, signatures, policy, committed }));
+      for (const { image, pod } of await subjectsOf(what, options))
+        verified.push(await verifyImage(image, { evidence, signatures, policy, committed, pod }));
       if (options.json) printJson(verified.length === 1 ? verified[0] : verified);
       else print(verified.map(verificationText).join('\n\n'));
       process.exitCode = verified.every((one) => one.verified) ? EXIT.ok : EXIT.failed;
     });
 }
 
+/** Something to verify; with the pod that runs it, what that says of itself is held to it. */
+interface Subject {
+  readonly image: string;
+  readonly pod?: Pod;
+}
+
 /** An image's reference is taken as it is; everything else is looked for where it is known. */
-async function imagesOf(what: string, options: StoreOptions): Promise<string[]> {
+async function subjectsOf(what: string, options: StoreOptions): Promise<Subject[]> {
   const [, namespace, name] = /^pod:([^/]+)\/([^/]+)$/.exec(what) ?? [];
   if (namespace && name) return imagesOfPod(namespace, name);
   const reference = what.replace(/^oci:\/\//, '');
-  if (isImage(reference)) return [reference];
+  if (isImage(reference)) return [{ image: reference }];
   let image = '';
   await withReader(options, async (reader) => {
     const release = await onlyRelease(reader, what);
@@ -92,7 +98,7 @@ async function imagesOf(what: string, options: StoreOptions): Promise<string[]> 
     }
     image = `${release.image}@${release.imageDigest}`;
   });
-  return [image];
+  return [{ image }];
 }
 
 /** With a registry's name before the first slash, and a tag or a digest. */
@@ -102,7 +108,7 @@ function isImage(text: string): boolean {
 }
 
 /** What its containers really run, by digest. */
-async function imagesOfPod(namespace: string, name: string): Promise<string[]> {
+async function imagesOfPod(namespace: string, name: string): Promise<Subject[]> {
   const api = await KubernetesApi.fromEnvironment();
   try {
     const pod = await api.get<Pod>(resourcePath('v1', namespace, 'pods', name));
@@ -111,7 +117,7 @@ async function imagesOfPod(namespace: string, name: string): Promise<string[]> {
       const repository = (imageID ?? '').includes('@')
         ? imageID?.replace(/@.*$/, '')
         : splitImage(image?.replace(/@.*$/, '') ?? '').repository;
-      return digest && repository ? [`${repository}@${digest}`] : [];
+      return digest && repository ? [{ image: `${repository}@${digest}`, pod }] : [];
     });
     if (images.length === 0)
       throw new ThroughlineError('TL_IMAGE_NOT_FOUND', `Pod ${namespace}/${name} runs no image by digest`);

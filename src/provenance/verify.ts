@@ -1,8 +1,11 @@
 // Whether an image is what its attestations say, back to the commit and the dataset. Works from a registry and a public
 // key alone: nothing that Throughline keeps is believed, nor asked.
+import type { Committed } from '../activities/gitops/history.js';
+import type { DeployedTemplate } from '../activities/gitops/manifest.js';
 import type { Evidence, EvidenceStore } from '../activities/registry/evidence.js';
 import { type Digest, isDigest } from '../domain/ids.js';
-import { LABEL_PREFIX } from '../telemetry/attributes.js';
+import type { PodTemplate } from '../kubernetes/objects.js';
+import { ATTR, LABEL_PREFIX, RESOURCE_ANNOTATION_PREFIX, TRACE_ANNOTATION } from '../telemetry/attributes.js';
 import { matches } from './patterns.js';
 import type { Policy } from './policy.js';
 import type { SignatureVerifier } from './signing.js';
@@ -27,6 +30,7 @@ export interface Verification {
     readonly repository?: string | undefined;
     readonly commit?: string | undefined;
     readonly model?: string | undefined;
+    readonly modelId?: string | undefined;
     readonly dataset?: string | undefined;
     readonly metrics?: Readonly<Record<string, unknown>> | undefined;
   };
@@ -36,12 +40,10 @@ export interface VerifyOptions {
   readonly evidence: EvidenceStore;
   readonly signatures: SignatureVerifier;
   readonly policy: Policy;
-  /** The digests that the committed manifest deploys; undefined where it cannot be read. */
-  readonly committed?: (
-    repository: string,
-    commit: string,
-    manifest: string,
-  ) => Promise<readonly string[] | undefined>;
+  /** What the committed manifest deploys. */
+  readonly committed?: (repository: string, commit: string, manifest: string) => Promise<Committed>;
+  /** What runs the image, and says of itself what it is. */
+  readonly pod?: PodTemplate | undefined;
 }
 
 /** An image, or a model: which of the two it is says what is attested of it. */
@@ -60,6 +62,7 @@ export async function verifyImage(image: string, options: VerifyOptions): Promis
 interface Provenance {
   readonly buildDefinition?: {
     readonly buildType?: string;
+    readonly internalParameters?: { readonly modelId?: string };
     readonly externalParameters?: { readonly repository?: string; readonly dataset?: string };
     readonly resolvedDependencies?: readonly Resource[];
   };
@@ -132,7 +135,8 @@ class Verifying {
     const model = dependency(provenance, 'model');
     const commit = source?.digest?.gitCommit;
     const repository = provenance.buildDefinition?.externalParameters?.repository;
-    this.chain = { release, repository, commit };
+    const modelId = provenance.buildDefinition?.internalParameters?.modelId;
+    this.chain = { release, repository, commit, modelId };
     this.equal(
       'the image names the commit that it was built at',
       found.labels['org.opencontainers.image.revision'],
@@ -147,6 +151,7 @@ class Verifying {
     this.repository(repository);
     await this.model(model, { release, commit });
     await this.deployments(statements, found.digest);
+    this.podSays();
   }
 
   private async model(
@@ -245,8 +250,56 @@ class Verifying {
           ? await this.options.committed?.(repository, commit, manifest)
           : undefined;
       if (!committed) this.unknown(what, `${repository} cannot be read here; attested is commit ${commit}`);
-      else if (committed.includes(digest)) this.passed(what, `${manifest} at ${commit}`);
-      else this.failed(what, `${manifest} at ${commit} has ${committed.join(', ') || 'no image by digest'}`);
+      else if (committed === 'no commit') this.failed(what, `${repository} has no commit ${commit}`);
+      else this.committed(what, `${manifest} at ${commit}`, committed, digest);
+    }
+  }
+
+  private committed(
+    what: string,
+    where: string,
+    templates: readonly DeployedTemplate[],
+    digest: Digest,
+  ): void {
+    const ours = templates.find(({ digests }) => digests.includes(digest));
+    if (!ours) {
+      const found = templates.flatMap(({ digests }) => digests).join(', ') || 'no image by digest';
+      this.failed(what, `${where} has ${found}`);
+      return;
+    }
+    this.passed(what, where);
+    this.equal(`${where} names the release`, ours.release, this.chain.release);
+    const { pod } = this.options;
+    if (!pod) return;
+    // Everything that was committed for the links back, to the byte: the trace's context, too.
+    const wrong = Object.entries(ours.template.metadata?.annotations ?? {}).filter(
+      ([name, value]) => isLink(name) && pod.metadata?.annotations?.[name] !== value,
+    );
+    if (wrong.length === 0) this.passed('the pod says what was committed', where);
+    for (const [name, value] of wrong)
+      this.failed(
+        'the pod says what was committed',
+        `${name} is ${pod.metadata?.annotations?.[name] ?? 'not there'}, and should be ${value}`,
+      );
+  }
+
+  /** The pod's links back, held to what is attested: that needs no GitOps repository. */
+  private podSays(): void {
+    const { pod } = this.options;
+    if (!pod) return;
+    const { release, commit, modelId, dataset } = this.chain;
+    const version = dataset?.lastIndexOf('@') ?? -1;
+    const attested: Readonly<Record<string, string | undefined>> = {
+      [ATTR.pipelineRunId]: release,
+      [ATTR.headRevision]: commit,
+      [ATTR.modelId]: modelId,
+      [ATTR.datasetName]: dataset?.slice(0, version),
+      [ATTR.datasetVersion]: dataset?.slice(version + 1),
+    };
+    for (const [name, value] of Object.entries(attested)) {
+      if (value === undefined) continue;
+      const annotation = `${RESOURCE_ANNOTATION_PREFIX}${name}`;
+      this.equal(`the pod’s ${annotation}`, pod.metadata?.annotations?.[annotation], value);
     }
   }
 
@@ -288,6 +341,9 @@ class Verifying {
     return first;
   }
 }
+
+/** An annotation that a release writes. */
+const isLink = (name: string) => name === TRACE_ANNOTATION || name.startsWith(RESOURCE_ANNOTATION_PREFIX);
 
 const dependency = ({ buildDefinition }: Provenance, name: string) =>
   buildDefinition?.resolvedDependencies?.find((one) => one.name === name);

@@ -14,11 +14,13 @@ import type { ExpectedState } from '../../src/domain/drift.js';
 import type { ReleaseId } from '../../src/domain/ids.js';
 import type { PresentedRelease } from '../../src/gateway/present.js';
 import { resourcePath } from '../../src/kubernetes/api.js';
+import type { Pod } from '../../src/kubernetes/objects.js';
 import { expectedStates } from '../../src/lineage/drift.js';
 import { LineageStore, lineageOf } from '../../src/lineage/index.js';
 import { SignatureVerifier } from '../../src/provenance/signing.js';
 import { PREDICATE } from '../../src/provenance/statements.js';
 import type { Verification } from '../../src/provenance/verify.js';
+import { TRACE_ANNOTATION } from '../../src/telemetry/attributes.js';
 import { runsOf } from '../../src/telemetry/delivery.js';
 import { type ClusterModel, ClusterWorld } from '../support/cluster.js';
 import { git } from '../support/world.js';
@@ -152,6 +154,21 @@ describe('a release', () => {
     const found = await verify(`pod:${cluster.state.namespaces.serving}/${pod}`, '--key', keys.pub);
     expect(failures(found)).toEqual([]);
     expect(found).toMatchObject({ code: 0, digest: record.image?.digest });
+    expect(found.checks.map(({ what }) => what)).toContain('the pod says what was committed');
+  });
+
+  it('is not verified by a pod whose link to its trace was changed by a byte', async () => {
+    const [pod = ''] = record.deployments[0]?.synced?.pods ?? [];
+    const path = resourcePath('v1', cluster.state.namespaces.serving, 'pods', pod);
+    const { metadata } = await cluster.api.get<Pod>(path);
+    const said = metadata.annotations?.[TRACE_ANNOTATION] ?? '';
+    const annotate = (value: string) =>
+      cluster.api.merge(path, { metadata: { annotations: { [TRACE_ANNOTATION]: value } } });
+    await annotate(said.replace(/.$/, (last) => (last === '1' ? '0' : '1')));
+    const found = await verify(`pod:${cluster.state.namespaces.serving}/${pod}`, '--key', keys.pub);
+    await annotate(said);
+    expect(found.code).toBe(1);
+    expect(failures(found)).toEqual([expect.stringContaining(TRACE_ANNOTATION)]);
   });
 
   it('is not verified by another key, nor where nothing was signed', async () => {

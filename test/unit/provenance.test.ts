@@ -4,9 +4,12 @@ import { execFileSync } from 'node:child_process';
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import type { Committed } from '../../src/activities/gitops/history.js';
+import type { DeployedTemplate } from '../../src/activities/gitops/manifest.js';
 import type { Attestation, Evidence, EvidenceStore } from '../../src/activities/registry/evidence.js';
 import type { Digest } from '../../src/domain/ids.js';
 import type { ReleaseRecord } from '../../src/domain/release.js';
+import type { PodTemplate } from '../../src/kubernetes/objects.js';
 import { find } from '../../src/lineage/find.js';
 import { LineageStore } from '../../src/lineage/index.js';
 import { lineageOf } from '../../src/lineage/record.js';
@@ -98,18 +101,39 @@ async function attested(): Promise<Registry> {
   return registry;
 }
 
+const links = {
+  'orchestration.trace_id': `00-${release.traceId}-b7ad6b7169203331-01`,
+  'resource.opentelemetry.io/cicd.pipeline.run.id': release.release,
+  'resource.opentelemetry.io/ml.model.id': release.modelId ?? '',
+  'resource.opentelemetry.io/vcs.ref.head.revision': release.commit ?? '',
+  'resource.opentelemetry.io/ml.dataset.name': release.dataset?.split('@')[0] ?? '',
+  'resource.opentelemetry.io/ml.dataset.version': release.dataset?.split('@')[1] ?? '',
+};
+
+/** What a manifest deploys that a release has changed. */
+const manifestOf = (digests: readonly string[]): DeployedTemplate => ({
+  release: release.release,
+  digests,
+  template: { metadata: { annotations: { ...links, team: 'ml' } } },
+});
+
 const verify = async (
   evidence: EvidenceStore,
   policy: Partial<Policy> = {},
   keys: readonly string[] = [ours.pub],
-  committed: readonly string[] | undefined = [release.imageDigest ?? ''],
+  committed: readonly string[] | 'no commit' | 'unreadable' = [release.imageDigest ?? ''],
   what = image,
+  pod?: PodTemplate,
 ) =>
   verifyImage(what, {
     evidence,
     signatures: await SignatureVerifier.of({ keys }),
     policy: { ...NO_POLICY, ...policy },
-    committed: async () => committed,
+    committed: async (): Promise<Committed> => {
+      if (committed === 'no commit') return committed;
+      return committed === 'unreadable' ? undefined : [manifestOf(committed)];
+    },
+    pod,
   });
 
 const failures = (checks: readonly { what: string; result: string }[]) =>
@@ -194,7 +218,32 @@ describe('a verifier', () => {
     }
   });
 
-  it('sees every byte of an attestation that was changed', async () => {
+  it('sees every byte of a signed statement, and of its signature, that was changed', async () => {
+    const signatures = await SignatureVerifier.of({ keys: [ours.pub] });
+    for (const { attestations } of (await attested()).there.values()) {
+      for (const { bundle } of attestations) {
+        const whole = bundle as { dsseEnvelope: { payload: string; signatures: { sig: string }[] } };
+        expect(signatures.open(whole)).toHaveProperty('statement');
+        const { payload, signatures: signed } = whole.dsseEnvelope;
+        const flipped = (text: string) => {
+          const bytes = Buffer.from(text, 'base64');
+          return Array.from(bytes, (byte, at) => {
+            const changed = Buffer.from(bytes);
+            changed[at] = byte ^ 1;
+            return changed.toString('base64');
+          });
+        };
+        const forged = [
+          ...flipped(payload).map((text) => ({ ...whole.dsseEnvelope, payload: text })),
+          ...flipped(signed[0]?.sig ?? '').map((sig) => ({ ...whole.dsseEnvelope, signatures: [{ sig }] })),
+        ];
+        for (const dsseEnvelope of forged)
+          expect(signatures.open({ ...whole, dsseEnvelope })).toHaveProperty('refused');
+      }
+    }
+  });
+
+  it('sees what was changed of an attestation, wherever', async () => {
     const untouched = await attested();
     for (const digest of [release.imageDigest, release.modelDigest]) {
       const count = untouched.there.get(digest ?? '')?.attestations.length ?? 0;
@@ -254,6 +303,12 @@ describe('a verifier', () => {
       attestations: [{ predicateType: PREDICATE.provenance, bundle }],
     }));
     expect((await verify(registry)).verified).toBe(false);
+  });
+
+  it('sees that there is no such commit', async () => {
+    expect(failures((await verify(await attested(), {}, undefined, 'no commit')).checks)).toEqual([
+      'what was committed for production is this image',
+    ]);
   });
 
   it('sees that the committed image is another one', async () => {
@@ -350,6 +405,35 @@ describe('a key', () => {
     const error = await keySigner(file).catch((cause: unknown) => cause);
     expect(error).toMatchObject({ code: 'TL_CONFIG_INVALID' });
     expect(JSON.stringify(error)).not.toContain('hunter2');
+  });
+});
+
+describe('a pod that runs the image', () => {
+  const checked = async (annotations: Record<string, string>, committed?: readonly string[]) =>
+    verify(await attested(), {}, undefined, committed, image, { metadata: { annotations } });
+
+  it('is verified with everything that it says of itself', async () => {
+    expect(failures((await checked({ ...links, team: 'another' })).checks)).toEqual([]);
+  });
+
+  it('is not where a byte of that was changed, or it is not there', { timeout: 60_000 }, async () => {
+    for (const [name, value] of Object.entries(links)) {
+      const { [name]: _, ...without } = links as Record<string, string>;
+      expect((await checked(without)).verified, name).toBe(false);
+      for (let at = 0; at < value.length; at += 1) {
+        const byte = String.fromCharCode(value.charCodeAt(at) ^ 1);
+        const changed = { ...links, [name]: value.slice(0, at) + byte + value.slice(at + 1) };
+        expect((await checked(changed)).verified, `${name}, byte ${at}`).toBe(false);
+      }
+    }
+  });
+
+  it('is held to what is attested, too, where the GitOps repository cannot be read', async () => {
+    const name = 'resource.opentelemetry.io/ml.dataset.version';
+    const found = await verify(await attested(), {}, undefined, 'unreadable', image, {
+      metadata: { annotations: { ...links, [name]: 'v9' } },
+    });
+    expect(failures(found.checks)).toEqual([`the pod’s ${name}`]);
   });
 });
 

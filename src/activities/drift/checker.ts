@@ -9,7 +9,7 @@ import { type Deployment, type Pod, selectorOf, WORKLOADS } from '../../kubernet
 import { NO_POLICY, type Policy } from '../../provenance/policy.js';
 import type { SignatureVerifier } from '../../provenance/signing.js';
 import { verifyImage } from '../../provenance/verify.js';
-import { committedDigests, manifestHistory } from '../gitops/history.js';
+import { committedTemplates, manifestHistory } from '../gitops/history.js';
 import type { EvidenceStore } from '../registry/evidence.js';
 import { differences, podDifferences, templateOf } from './compare.js';
 
@@ -119,7 +119,7 @@ export class DriftChecker {
       signatures,
       policy,
       committed: (repository, commit, manifest) =>
-        committedDigests(cache, repository, commit, manifest, signal),
+        committedTemplates(cache, repository, commit, manifest, signal),
     });
     const drifts = checks
       .filter(({ result }) => result === 'failed')

@@ -17,17 +17,21 @@ export interface ManifestHistory {
   deployed(manifest: string, commit: string): Promise<readonly DeployedTemplate[]>;
 }
 
-/** The digests that a commit deploys by a manifest; undefined where that cannot be read. */
-export async function committedDigests(
+/** What a commit deploys by a manifest; `no commit` where there is none; undefined where that cannot be read. */
+export type Committed = readonly DeployedTemplate[] | 'no commit' | undefined;
+
+export async function committedTemplates(
   cache: string,
   repository: string,
   commit: string,
   manifest: string,
   signal?: AbortSignal,
-): Promise<readonly string[] | undefined> {
+): Promise<Committed> {
   try {
+    const mirror = await Mirror.open(cache, repository);
+    if (!(await mirror.has(parseCommitSha(commit), signal))) return 'no commit';
     const history = await manifestHistory(cache, repository, { commit }, signal);
-    return (await history.deployed(manifest, commit)).flatMap(({ digests }) => digests);
+    return await history.deployed(manifest, commit);
   } catch {
     return undefined;
   }
