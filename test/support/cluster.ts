@@ -111,6 +111,8 @@ export class ClusterWorld {
       metadata: { name },
       spec: {
         replicas: 1,
+        // By Kubernetes' rules a program without a probe that ends at once has been available for an instant.
+        ...(options.serve ? { minReadySeconds: 3 } : {}),
         selector: { matchLabels: { app: name } },
         template: {
           metadata: { labels: { app: name } },
