@@ -18,7 +18,7 @@ async function suite(name, program, parameters, options, count) {
   const begun = Date.now();
   const child = spawn(program, parameters, {
     cwd: root,
-    stdio: quiet ? ['ignore', 'pipe', 'pipe'] : ['ignore', 'inherit', 'inherit'],
+    stdio: ['ignore', 'pipe', 'pipe'],
     ...options,
   });
   let output = '';

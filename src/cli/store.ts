@@ -6,6 +6,7 @@ import { ThroughlineError } from '../domain/errors.js';
 import {
   embeddedStore,
   GatewayReader,
+  type LineageAnswer,
   type LineageReader,
   type ReleaseAnswer,
   StoreHandle,
@@ -66,7 +67,11 @@ async function readerOf(options: StoreOptions): Promise<LineageReader> {
 
 /** The one release that has the id. */
 export async function onlyRelease(reader: LineageReader, id: string): Promise<ReleaseAnswer> {
-  const { releases, more } = await reader.find(id);
+  return onlyOf(await reader.find(id), id);
+}
+
+/** The one release of an answer. */
+export function onlyOf({ releases, more }: LineageAnswer, id: string): ReleaseAnswer {
   const [release] = releases;
   if (!release || releases.length > 1) {
     throw new ThroughlineError('TL_REQUEST_INVALID', `${id} is not the id of one release`, {

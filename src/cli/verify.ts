@@ -10,7 +10,7 @@ import { type Verification, verifyImage } from '../provenance/verify.js';
 import { cacheDirectory, gitCacheOf } from '../worker/config.js';
 import { evidenceStore } from './evidence.js';
 import { EXIT, print, printJson } from './output.js';
-import { onlyRelease, type StoreOptions, withReader, withStore } from './store.js';
+import { onlyOf, type StoreOptions, withReader, withStore } from './store.js';
 
 interface VerifyCommandOptions extends StoreOptions {
   readonly key?: readonly string[];
@@ -83,13 +83,13 @@ async function subjectsOf(what: string, options: StoreOptions): Promise<Subject[
   if (isImage(reference)) return [{ image: reference }];
   let image = '';
   await withReader(options, async (reader) => {
-    const release = await onlyRelease(reader, what);
-    const { matches } = await reader.find(what);
+    const answer = await reader.find(what);
+    const release = onlyOf(answer, what);
     const model = release.modelUri?.startsWith('oci://')
       ? release.modelUri.slice('oci://'.length)
       : undefined;
     // A model that was asked for by name, and one that came to no image.
-    if (model && (matches.every(({ kind }) => kind === 'model') || !release.image)) {
+    if (model && (answer.matches.every(({ kind }) => kind === 'model') || !release.image)) {
       image = model;
       return;
     }

@@ -1,11 +1,11 @@
 // What is kept of drift: what should run by the lineage, and what the last look at each target has found.
 import { and, desc, eq, isNotNull, isNull, sql } from 'drizzle-orm';
 import { alias } from 'drizzle-orm/pg-core';
-import type { Drift, DriftCheck, ExpectedState } from '../domain/drift.js';
+import { type Drift, type DriftCheck, type ExpectedState, targetKey } from '../domain/drift.js';
 import type { DriftAnswer, DriftedTarget } from './answer.js';
 import { deployments, drifts, releases, targets } from './schema.js';
 import { type Database, reach } from './store.js';
-import { excluded } from './write.js';
+import { CHUNK, chunks, excluded } from './write.js';
 
 /** What somebody brings back by hand, nobody waits for: that long it may take to be rolled out. */
 const BY_HAND_MS = 10 * 60_000;
@@ -109,18 +109,18 @@ export async function expectedStates(database: Database, now = new Date()): Prom
 export async function putDrift(database: Database, checks: readonly DriftCheck[], at: Date): Promise<void> {
   await reach(() =>
     database.transaction(async (tx) => {
-      const known = new Map((await tx.select().from(drifts)).map((row) => [keyOf(row), row]));
+      const known = new Map((await tx.select().from(drifts)).map((row) => [targetKey(row), row]));
       const rows = checks.map(({ drifts: found, unchecked, ...target }) => {
-        const before = known.get(keyOf(target));
+        const before = known.get(targetKey(target));
         const drifted = found.length > 0;
         const since = drifted ? (before?.since ?? at) : null;
         return { ...target, checkedAt: at, since, found, unchecked };
       });
       await tx.delete(drifts).where(sql`true`);
-      if (rows.length > 0)
+      for (const some of chunks(rows, CHUNK))
         await tx
           .insert(drifts)
-          .values(rows)
+          .values([...some])
           .onConflictDoUpdate({
             target: [drifts.environment, drifts.model, drifts.repository, drifts.manifest],
             set: excluded(drifts, ['environment', 'model', 'repository', 'manifest']),
@@ -152,6 +152,3 @@ export async function driftOf(database: Database, environment: string | undefine
     ),
   };
 }
-
-const keyOf = (of: Pick<DriftCheck, 'environment' | 'model' | 'repository' | 'manifest'>) =>
-  JSON.stringify([of.environment, of.model, of.repository, of.manifest]);

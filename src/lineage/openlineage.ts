@@ -39,7 +39,8 @@ export interface Outgoing {
   readonly event: RunEvent;
 }
 
-const PRODUCER = `https://throughline.dev/${VERSION}`;
+const HOME = 'https://throughline.dev';
+const PRODUCER = `${HOME}/${VERSION}`;
 const SPEC = 'https://openlineage.io/spec';
 const RUN_EVENT = `${SPEC}/2-0-2/OpenLineage.json#/$defs/RunEvent`;
 const FACETS = {
@@ -52,7 +53,7 @@ const FACETS = {
   datasetType: '1-0-1/DatasetTypeDatasetFacet',
 } as const;
 /** Ours: the ids that lead back to the release. */
-const RELEASE_FACET = 'https://throughline.dev/schemas/openlineage/1-0-0/ReleaseRunFacet.json';
+const RELEASE_FACET = `${HOME}/schemas/openlineage/1-0-0/ReleaseRunFacet.json`;
 
 type Unplaced = Omit<Outgoing, 'n'>;
 
@@ -148,7 +149,7 @@ class Release {
   }
 
   private runId(stage: string): string {
-    return uuid5(`${PRODUCER.slice(0, PRODUCER.lastIndexOf('/'))}/${this.record.release.id}/${stage}`);
+    return uuid5(`${HOME}/${this.record.release.id}/${stage}`);
   }
 
   private runFacets(stage: string, eventType: EventType): Record<string, Facet> {

@@ -12,7 +12,6 @@ import { pinned } from '../activities/registry/oci-program.js';
 import type { Registry } from '../activities/registry/registry.js';
 import type { ReleaseSource } from '../activities/source/prepare.js';
 import type { JobRunner } from '../activities/training/runner.js';
-import type { DriftCheck } from '../domain/drift.js';
 import { ThroughlineError } from '../domain/errors.js';
 import type { Traced } from '../domain/observation.js';
 import type { GitOpsCommit } from '../domain/release.js';
@@ -189,15 +188,7 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
 
     deliverTraces: (state) => run((context) => traces.deliver(state, context)),
 
-    checkTargets: (expected) =>
-      run(async ({ signal, report }) => {
-        const checks: DriftCheck[] = [];
-        for (const state of expected) {
-          report(`looking at ${state.model} in ${state.environment}`);
-          checks.push(await drift.check(state, signal));
-        }
-        return checks;
-      }),
+    checkTargets: (expected) => run((context) => drift.check(expected, context)),
 
     readTrainingLog: (job, from, bytes) => run(() => runner.log(job, from, bytes)),
   };

@@ -28,7 +28,7 @@ export class GitOpsScan {
       const [repository = '', branch = ''] = JSON.parse(key) as string[];
       let history: ManifestHistory;
       try {
-        history = await manifestHistory(this.cache, repository, { branch }, signal);
+        history = await manifestHistory(this.cache, repository, branch, signal);
         this.trouble.delete(key);
       } catch (error) {
         signal.throwIfAborted();

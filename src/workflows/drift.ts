@@ -1,5 +1,5 @@
 // Compares what is committed, what runs and what is attested with what was released. A schedule starts it.
-import { setCurrentDetails, sleep, upsertMemo, workflowInfo } from '@temporalio/workflow';
+import { setCurrentDetails, sleep, upsertMemo } from '@temporalio/workflow';
 import {
   type DriftCheck,
   type DriftSummary,
@@ -7,8 +7,8 @@ import {
   seenTwice,
   targetKey,
 } from '../domain/drift.js';
-import { DRIFT_MEMO, lineageQueueOf } from '../domain/temporal-names.js';
-import { activities } from './policies.js';
+import { DRIFT_MEMO } from '../domain/temporal-names.js';
+import { activities, lineageActivities } from './policies.js';
 
 /** Targets an activity looks at; so many activities at once, which is gentle to git servers and registries. */
 const BATCH = 20;
@@ -29,7 +29,7 @@ export async function checkDrift({ settle }: DriftOptions): Promise<DriftSummary
     const second = new Map(again.map((check) => [targetKey(check), check]));
     checks = checks.flatMap((check) => confirmed(check, suspects, second));
   }
-  await lineage('keep what was found').recordDrift(checks, new Date().toISOString());
+  await lineageActivities('check', 'keep what was found').recordDrift(checks, new Date().toISOString());
   const found = checks.filter(drifted);
   upsertMemo({ [DRIFT_MEMO]: found.length });
   setCurrentDetails(describe(checks.length, found));
@@ -50,11 +50,7 @@ function confirmed(
   return again ? [{ ...again, drifts: seenTwice(check.drifts, again.drifts) }] : [];
 }
 
-function lineage(summary: string) {
-  return activities('check', summary, undefined, { taskQueue: lineageQueueOf(workflowInfo().taskQueue) });
-}
-
-const expected = () => lineage('what should run').expectedStates();
+const expected = () => lineageActivities('check', 'what should run').expectedStates();
 
 async function look(states: readonly ExpectedState[]): Promise<DriftCheck[]> {
   const checks: DriftCheck[] = [];

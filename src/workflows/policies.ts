@@ -1,7 +1,13 @@
 // How long each activity may take, how its worker's death is noticed, and how it is tried again: with the reason.
-import { ActivityCancellationType, type ActivityOptions, proxyActivities } from '@temporalio/workflow';
+import {
+  ActivityCancellationType,
+  type ActivityOptions,
+  proxyActivities,
+  workflowInfo,
+} from '@temporalio/workflow';
 import type { Activities, LineageActivities, WorkerSettings } from '../activities/index.js';
 import { isActivityTrace, type Traced } from '../domain/observation.js';
+import { lineageQueueOf } from '../domain/temporal-names.js';
 import { measureRetries } from './metrics.js';
 
 /**
@@ -70,6 +76,11 @@ export function activities(
     summary: summary.slice(0, 200),
   };
   return results(proxyActivities(options));
+}
+
+/** Those of processes that reach the lineage store: they poll a queue of their own. */
+export function lineageActivities(policy: keyof typeof POLICIES, summary: string): LineageActivities {
+  return activities(policy, summary, undefined, { taskQueue: lineageQueueOf(workflowInfo().taskQueue) });
 }
 
 /** The activities' results without what is in history for the trace alone. Histories of 0.1.0 have bare results. */

@@ -9,7 +9,8 @@ import { type Deployment, type Pod, selectorOf, WORKLOADS } from '../../kubernet
 import { NO_POLICY, type Policy } from '../../provenance/policy.js';
 import type { SignatureVerifier } from '../../provenance/signing.js';
 import { verifyImage } from '../../provenance/verify.js';
-import { committedTemplates, manifestHistory } from '../gitops/history.js';
+import type { SyncOptions } from '../argocd/watcher.js';
+import { committedTemplates, type ManifestHistory, manifestHistory } from '../gitops/history.js';
 import type { EvidenceStore } from '../registry/evidence.js';
 import { differences, podDifferences, templateOf } from './compare.js';
 
@@ -23,19 +24,46 @@ export interface DriftCheckerDependencies {
   readonly policy?: Policy | undefined;
 }
 
+type HistoryOf = (state: ExpectedState) => Promise<ManifestHistory>;
+
 /** Where something could not be looked at. */
 class Unchecked extends Error {}
 
 export class DriftChecker {
   constructor(private readonly dependencies: DriftCheckerDependencies) {}
 
-  async check(expected: ExpectedState, signal: AbortSignal): Promise<DriftCheck> {
+  /** Of a branch that several targets lie in, one state is read. */
+  async check(
+    states: readonly ExpectedState[],
+    { signal, report }: Pick<SyncOptions, 'signal' | 'report'>,
+  ): Promise<DriftCheck[]> {
+    const histories = new Map<string, Promise<ManifestHistory>>();
+    const historyOf = ({ repository, branch }: ExpectedState) => {
+      const key = JSON.stringify([repository, branch]);
+      const known =
+        histories.get(key) ?? manifestHistory(this.dependencies.cache, repository, branch, signal);
+      histories.set(key, known);
+      return known;
+    };
+    const checks: DriftCheck[] = [];
+    for (const state of states) {
+      report(`looking at ${state.model} in ${state.environment}`);
+      checks.push(await this.target(state, historyOf, signal));
+    }
+    return checks;
+  }
+
+  private async target(
+    expected: ExpectedState,
+    historyOf: HistoryOf,
+    signal: AbortSignal,
+  ): Promise<DriftCheck> {
     const { environment, model, repository, branch, manifest, release } = expected;
     const target = { environment, model, repository, branch, manifest, release };
     if (expected.deploying)
       return { ...target, drifts: [], unchecked: [`all of it: ${expected.deploying} is being deployed`] };
     const looks = {
-      'the GitOps repository': () => this.manifest(expected, signal),
+      'the GitOps repository': () => this.manifest(expected, historyOf),
       'the cluster': () => this.cluster(expected, signal),
       attestations: () => this.attestations(expected, signal),
     };
@@ -52,9 +80,9 @@ export class DriftChecker {
     return { ...target, drifts, unchecked };
   }
 
-  private async manifest(expected: ExpectedState, signal: AbortSignal): Promise<Drift[]> {
-    const { repository, branch, manifest, release } = expected;
-    const history = await manifestHistory(this.dependencies.cache, repository, { branch }, signal);
+  private async manifest(expected: ExpectedState, historyOf: HistoryOf): Promise<Drift[]> {
+    const { manifest, release } = expected;
+    const history = await historyOf(expected);
     const templates = await history.deployed(manifest, history.tip);
     const where = `${manifest} at ${history.tip.slice(0, 12)}`;
     const template = templateOf(

@@ -30,23 +30,21 @@ export async function committedTemplates(
   try {
     const mirror = await Mirror.open(cache, repository);
     if (!(await mirror.has(parseCommitSha(commit), signal))) return 'no commit';
-    const history = await manifestHistory(cache, repository, { commit }, signal);
-    return await history.deployed(manifest, commit);
+    return await deployedAt(mirror, manifest, commit);
   } catch {
     return undefined;
   }
 }
 
-/** Reads a branch as it is now, or a commit. Throws where the repository cannot be read. */
+/** Reads a branch as it is now. Throws where the repository cannot be read. */
 export async function manifestHistory(
   cache: string,
   repository: string,
-  at: { readonly branch: string } | { readonly commit: string },
+  branch: string,
   signal?: AbortSignal,
 ): Promise<ManifestHistory> {
   const mirror = await Mirror.open(cache, repository);
-  const tip = 'branch' in at ? await mirror.fetchBranch(at.branch, signal) : parseCommitSha(at.commit);
-  if ('commit' in at && !(await mirror.has(tip, signal))) throw new Error(`there is no commit ${tip}`);
+  const tip = await mirror.fetchBranch(branch, signal);
   return {
     tip,
     async changes(manifest, since) {
@@ -68,10 +66,16 @@ export async function manifestHistory(
       ]);
       return { since: known ? since : undefined, commits: parseLog(log) };
     },
-    async deployed(manifest, commit) {
-      const files = mirror.files(commit as typeof tip);
-      if ((await files.kind(manifest)) !== 'file') return [];
-      return deployedIn(await files.read(manifest, MAX_MANIFEST_BYTES));
-    },
+    deployed: (manifest, commit) => deployedAt(mirror, manifest, commit),
   };
+}
+
+async function deployedAt(
+  mirror: Mirror,
+  manifest: string,
+  commit: string,
+): Promise<readonly DeployedTemplate[]> {
+  const files = mirror.files(parseCommitSha(commit));
+  if ((await files.kind(manifest)) !== 'file') return [];
+  return deployedIn(await files.read(manifest, MAX_MANIFEST_BYTES));
 }
