@@ -67,13 +67,14 @@ export function localRuntime(config: WorkerConfig): Runtime {
 }
 
 /** Whom a look for drift believes: as its policy says, else what this worker signs with. */
-async function trustOf({ driftPolicy, signing }: WorkerConfig) {
+export async function trustOf({ driftPolicy, signing }: Pick<WorkerConfig, 'driftPolicy' | 'signing'>) {
   const policy = driftPolicy ? await readPolicy(driftPolicy) : NO_POLICY;
+  const { signers, identities, trustedRoot } = policy;
+  const named = signers.length > 0 || identities.length > 0;
   const own = signing && publicKeyOf(signing);
-  const keys = policy.signers.length > 0 || own === undefined ? policy.signers : [own];
-  const { identities, trustedRoot } = policy;
-  if (keys.length === 0 && identities.length === 0) return { policy };
-  return { policy, signatures: await SignatureVerifier.of({ keys, identities, trustedRoot }) };
+  if (!named && own === undefined) return { policy };
+  const trusted = named ? { keys: signers, identities, trustedRoot } : { keys: own ? [own] : [] };
+  return { policy, signatures: await SignatureVerifier.of(trusted) };
 }
 
 async function kubernetesRuntime(config: WorkerConfig, log: Logger): Promise<Runtime> {

@@ -9,8 +9,9 @@ import { fulcioHandler, initializeCA, initializeCTLog, initializeTLog, rekorHand
 import { HashAlgorithm, PublicKeyDetails, TrustedRoot } from '@sigstore/protobuf-specs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readPolicy } from '../../src/provenance/policy.js';
-import { keylessSigner, SignatureVerifier, signStatement } from '../../src/provenance/signing.js';
+import { keylessSigner, keySigner, SignatureVerifier, signStatement } from '../../src/provenance/signing.js';
 import { STATEMENT_TYPE, type Statement } from '../../src/provenance/statements.js';
+import { trustOf } from '../../src/worker/runtimes.js';
 import { temporaryDirectory } from '../support/world.js';
 
 const ISSUER = 'https://kubernetes.default.svc';
@@ -178,6 +179,25 @@ describe('a statement that is signed without a key', () => {
     await expect(signStatement(statement, away)).rejects.toMatchObject({
       problem: { code: 'TL_SIGNING_FAILED' },
     });
+  });
+
+  it('is all that a look for drift believes, where its policy names nobody else', async () => {
+    const file = join(directory, 'drift.yaml');
+    const key = join(directory, 'signing.pem');
+    const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'prime256v1' });
+    writeFileSync(key, privateKey.export({ type: 'pkcs8', format: 'pem' }));
+    writeFileSync(
+      file,
+      `identities: [{ issuer: "${ISSUER}", subject: "${WORKER}" }]\ntrustedRoot: trusted_root.json\n`,
+    );
+    const byKey = await signStatement(statement, await keySigner(key));
+    const held = await trustOf({ driftPolicy: file, signing: { key } });
+    expect(held.signatures?.open(await sign())).toEqual({ statement });
+    expect(held.signatures?.open(byKey)).toHaveProperty('refused');
+    const own = await trustOf({ driftPolicy: undefined, signing: { key } });
+    expect(own.signatures?.open(byKey)).toEqual({ statement });
+    expect(own.signatures?.open(await sign())).toHaveProperty('refused');
+    expect(await trustOf({ driftPolicy: undefined, signing: undefined })).not.toHaveProperty('signatures');
   });
 
   it('needs a trusted root, and says so', async () => {
