@@ -77,6 +77,8 @@ export interface Container {
   readonly name?: string;
   readonly image?: string;
   readonly env?: readonly { readonly name: string; readonly value?: string }[];
+  readonly readinessProbe?: unknown;
+  readonly startupProbe?: unknown;
 }
 
 /** What a workload makes pods from. */
@@ -106,6 +108,7 @@ export interface Deployment extends KubernetesObject {
   readonly spec: {
     readonly replicas?: number;
     readonly paused?: boolean;
+    readonly minReadySeconds?: number;
     readonly selector: { readonly matchLabels?: Readonly<Record<string, string>> };
     readonly template?: PodTemplate;
   };

@@ -111,15 +111,19 @@ export class ClusterWorld {
       metadata: { name },
       spec: {
         replicas: 1,
-        // By Kubernetes' rules a program without a probe that ends at once has been available for an instant.
-        ...(options.serve ? { minReadySeconds: 3 } : {}),
         selector: { matchLabels: { app: name } },
         template: {
           metadata: { labels: { app: name } },
           spec: {
             terminationGracePeriodSeconds: 0,
             containers: [
-              { name: 'inference', image: this.image, command: options.serve ?? ['sleep', '100000'] },
+              {
+                name: 'inference',
+                image: this.image,
+                command: options.serve ?? ['sleep', '100000'],
+                // As a service has one; a program of a test's own is not probed.
+                ...(options.serve ? {} : { readinessProbe: { exec: { command: ['sh', '-c', 'exit 0'] } } }),
+              },
             ],
           },
         },

@@ -1,7 +1,7 @@
 // What Kubernetes and Argo CD say, and what a release makes of it: pure functions over their objects.
 import { describe, expect, it } from 'vitest';
 import { covers, sameRepository, sourcesFor } from '../../src/activities/argocd/application.js';
-import { missingOf } from '../../src/activities/argocd/rollout.js';
+import { missingOf, unprobed } from '../../src/activities/argocd/rollout.js';
 import {
   configurationOf,
   HANDOVER_CONTAINER,
@@ -354,6 +354,39 @@ describe('an Application', () => {
     );
     expect(several.map(({ index }) => index)).toEqual([1]);
   });
+});
+
+describe('pods that nobody probes', () => {
+  const deployment = (minReadySeconds?: number): Deployment => ({
+    metadata: { name: 'd' },
+    spec: { selector: {}, ...(minReadySeconds === undefined ? {} : { minReadySeconds }) },
+  });
+  const pod = (
+    restartCount: number,
+    probe: Record<string, unknown> = {},
+    startedAt = '2026-01-01T00:00:00Z',
+  ): Pod => ({
+    metadata: { name: 'p' },
+    spec: { containers: [{ name: 'c', ...probe }, { name: 'sidecar' }] },
+    status: { containerStatuses: [{ name: 'c', restartCount, state: { running: { startedAt } } }] },
+  });
+  it('stand for the same as long as they run on', () => {
+    expect(unprobed(deployment(), [pod(0)], 'c')).toBeDefined();
+    expect(unprobed(deployment(), [pod(0)], 'c')).toBe(unprobed(deployment(), [pod(0)], 'c'));
+  });
+  it('stand for something else when one has started again', () => {
+    const first = unprobed(deployment(), [pod(0)], 'c');
+    expect(unprobed(deployment(), [pod(1)], 'c')).not.toBe(first);
+    expect(unprobed(deployment(), [pod(0, {}, '2026-01-01T00:00:01Z')], 'c')).not.toBe(first);
+  });
+  it('are none where a probe, or the workload’s own patience, says more', () => {
+    expect(unprobed(deployment(), [pod(0, { readinessProbe: {} })], 'c')).toBeUndefined();
+    expect(unprobed(deployment(), [pod(0, { startupProbe: {} })], 'c')).toBeUndefined();
+    expect(unprobed(deployment(5), [pod(0)], 'c')).toBeUndefined();
+    expect(unprobed(deployment(0), [pod(0)], 'c')).toBeDefined();
+  });
+  it('are those of the container alone that was deployed', () =>
+    expect(unprobed(deployment(), [pod(0, { readinessProbe: {} })], 'sidecar')).toBeDefined());
 });
 
 describe('a roll-out', () => {

@@ -26,7 +26,7 @@ import {
   revisionAt,
   type SourceOf,
 } from './application.js';
-import { missingOf, rolloutOf } from './rollout.js';
+import { missingOf, rolloutOf, unprobed } from './rollout.js';
 import { sourceOf } from './sources.js';
 import type { ExpectedDeployment, SyncOptions, SyncTarget, SyncWatcher } from './watcher.js';
 
@@ -38,6 +38,8 @@ const REFRESH_AGAIN_MS = 10_000;
 const LOOK_MS = 3_000;
 /** While pods start, which is a matter of seconds and of another API. Milliseconds. */
 const ROLLOUT_LOOK_MS = 300;
+/** Within a second or two the kubelet says that a container has ended. Milliseconds. */
+const STEADY_MS = 2_500;
 
 /** What stands between a commit and its success. */
 interface Obstacle {
@@ -239,11 +241,9 @@ export class ArgoCdSyncWatcher implements SyncWatcher {
     const found = await this.workload(application, relations, signal);
     if (!found) return undefined;
     const { workload, pods } = found;
-    return missingOf(workload, pods, {
-      container: expected.container,
-      traceparent: expected.traceparent,
-      imageDigest: expected.imageDigest,
-    });
+    return (
+      missingOf(workload, pods, expected) ?? relations.unsteady(unprobed(workload, pods, expected.container))
+    );
   }
 
   /** The workload of the manifest, as the cluster has it, and its pods. */
@@ -342,6 +342,7 @@ class Relations {
   behind = true;
   /** Only pods are waited for. */
   rollingOut = false;
+  private steady: { readonly starts: string; readonly since: number } | undefined;
   private readonly known = new Map<string, Revision>();
   private watched: { spec: string; source: Promise<SourceOf> } | undefined;
   private named: Promise<ReturnType<typeof workloadOf>> | undefined;
@@ -360,6 +361,14 @@ class Relations {
       this.watched = { spec, source };
     }
     return this.watched.source;
+  }
+
+  /** Whether pods that nobody probes may still end at once: they are watched for a while. */
+  unsteady(starts: string | undefined): string | undefined {
+    if (starts === undefined) return undefined;
+    if (this.steady?.starts !== starts) this.steady = { starts, since: Date.now() };
+    if (Date.now() - this.steady.since >= STEADY_MS) return undefined;
+    return 'the pods run, have no readiness probe, and are watched whether they stay';
   }
 
   /** What the manifest calls the workload, at our commit. */

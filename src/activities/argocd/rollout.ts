@@ -34,6 +34,22 @@ export function missingOf(workload: Deployment, pods: readonly Pod[], wanted: Wa
   return undefined;
 }
 
+/**
+ * What stands for pods of which nothing but their running says that they are ready: a program without a probe that ends at
+ * once has been ready, and available, for an instant. It changes when one of them starts again. Undefined where a probe, or
+ * the workload's own patience, says more.
+ */
+export function unprobed(workload: Deployment, pods: readonly Pod[], container: string): string | undefined {
+  if ((workload.spec.minReadySeconds ?? 0) > 0) return undefined;
+  const starts = pods.flatMap(({ metadata, spec, status }) => {
+    const { readinessProbe, startupProbe } = spec?.containers?.find(({ name }) => name === container) ?? {};
+    if (metadata.deletionTimestamp || readinessProbe || startupProbe) return [];
+    const of = status?.containerStatuses?.find(({ name }) => name === container);
+    return [`${metadata.name} ${of?.restartCount ?? 0} ${of?.state?.running?.startedAt ?? ''}`];
+  });
+  return starts.length > 0 ? starts.sort().join(', ') : undefined;
+}
+
 /** From the creation of the first pod to the moment that the last was ready, by the pods' own status. */
 export function rolloutOf(pods: readonly Pod[]): { start: string | undefined; end: string | undefined } {
   const created = pods.map(({ metadata }) => metadata.creationTimestamp ?? '').sort();
