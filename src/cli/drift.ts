@@ -2,7 +2,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import type { DriftCheck, DriftSummary } from '../domain/drift.js';
 import { DRIFT_ID, DRIFT_WORKFLOW } from '../domain/temporal-names.js';
 import type { DriftAnswer } from '../lineage/index.js';
-import { temporalClient } from '../temporal/connect.js';
+import { reachTemporal, temporalClient } from '../temporal/connect.js';
 import { type ClientOptions, temporalTarget, withClient } from './options.js';
 import { EXIT, print, printJson, say } from './output.js';
 import { type StoreOptions, withReader, withStore } from './store.js';
@@ -26,21 +26,27 @@ export function driftCommand(program: Command): void {
 }
 
 async function check(options: ClientOptions & { settle: number; taskQueue?: string }): Promise<void> {
-  const { client, connection } = temporalClient(await temporalTarget(options));
+  const temporal = temporalClient(await temporalTarget(options));
+  const workflowId = `${DRIFT_ID}-now`;
   try {
-    say(`looking at everything that is deployed (workflow ${DRIFT_ID}-now)`);
-    const found = (await client.workflow.execute(DRIFT_WORKFLOW, {
-      workflowId: `${DRIFT_ID}-now`,
-      workflowIdConflictPolicy: 'USE_EXISTING',
-      taskQueue: options.taskQueue ?? 'throughline',
-      args: [{ settle: options.settle }],
-      staticSummary: 'compares what runs with what was released, on request',
-    })) as DriftSummary;
+    const handle = await reachTemporal(temporal, () =>
+      temporal.client.workflow.start(DRIFT_WORKFLOW, {
+        workflowId,
+        workflowIdConflictPolicy: 'USE_EXISTING',
+        taskQueue: options.taskQueue ?? 'throughline',
+        args: [{ settle: options.settle }],
+        staticSummary: 'compares what runs with what was released, on request',
+      }),
+    );
+    say(
+      `looking at everything that is deployed (temporal workflow describe -w ${workflowId}: how far it is)`,
+    );
+    const found = (await handle.result()) as DriftSummary;
     if (options.json) printJson(found);
     else print([...found.drifted.map(targetText), counts(found.checked, found.drifted.length)].join('\n'));
     process.exitCode = exitCode(found.drifted);
   } finally {
-    await connection.close();
+    await temporal.connection.close();
   }
 }
 

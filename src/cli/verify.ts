@@ -42,6 +42,11 @@ export function verifyCommand(program: Command): void {
     .action(async (what: string, options: VerifyCommandOptions) => {
       const policy = options.policy ? await readPolicy(options.policy) : NO_POLICY;
       const keys = [...(options.key ?? []), ...policy.signers];
+      if ((options.identity === undefined) !== (options.issuer === undefined)) {
+        throw new ThroughlineError('TL_CONFIG_INVALID', 'It is only half said who may have signed', {
+          expected: '--identity SUBJECT with --issuer URL',
+        });
+      }
       const identities = [
         ...policy.identities,
         ...(options.identity && options.issuer

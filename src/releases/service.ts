@@ -3,26 +3,21 @@
 import {
   type Client,
   type Connection,
-  isGrpcServiceError,
   WorkflowExecutionAlreadyStartedError,
   type WorkflowExecutionDescription,
   WorkflowIdConflictPolicy,
   WorkflowIdReusePolicy,
   WorkflowNotFoundError,
 } from '@temporalio/client';
-import { messageOf, type Problem, ThroughlineError } from '../domain/errors.js';
+import { type Problem, ThroughlineError } from '../domain/errors.js';
 import { isReleaseId, type ReleaseId } from '../domain/ids.js';
 import type { OutcomeStatus, ReleaseRecord, ReleaseRequest } from '../domain/release.js';
 import { FINGERPRINT_MEMO, RECORD_MEMO, RELEASE_WORKFLOW, STATUS_QUERY } from '../domain/temporal-names.js';
 import { redact } from '../git/index.js';
-import { unavailable } from '../temporal/connect.js';
+import { reachTemporal } from '../temporal/connect.js';
 import { SEARCH_ATTRIBUTES } from '../workflows/search-attributes.js';
 import type { ParsedTrigger } from './request.js';
 
-/** gRPC status codes (grpc/status): what says that Temporal is away rather than that the request is wrong. */
-const UNAVAILABLE_CODES = new Set([1, 4, 8, 14]);
-/** A caller is told within this time that Temporal is away; the client itself would go on trying. Milliseconds. */
-const CALL_TIMEOUT_MS = 5_000;
 /** A worker that does not answer a query within this time is not waited for. Milliseconds. */
 const QUERY_TIMEOUT_MS = 3_000;
 
@@ -230,22 +225,8 @@ export class ReleaseService {
     }
   }
 
-  /** Runs a call to Temporal; tells "away" from "wrong". */
-  private async reach<T>(call: () => Promise<T>, timeoutMs = CALL_TIMEOUT_MS): Promise<T> {
-    try {
-      return await this.options.connection.withDeadline(Date.now() + timeoutMs, call);
-    } catch (error) {
-      const cause = (error as { cause?: unknown }).cause ?? error;
-      if (isGrpcServiceError(cause) && UNAVAILABLE_CODES.has(cause.code))
-        throw unavailable(this.options.address, cause);
-      if (
-        /failed to connect|connection (?:dropped|refused)|deadline/i.test(messageOf(error)) &&
-        !(error instanceof ThroughlineError)
-      ) {
-        throw unavailable(this.options.address, error);
-      }
-      throw error;
-    }
+  private reach<T>(call: () => Promise<T>, timeoutMs?: number): Promise<T> {
+    return reachTemporal(this.options, call, timeoutMs);
   }
 }
 

@@ -1,9 +1,14 @@
 // Reaching Temporal, by its own standard configuration: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY,
 // TEMPORAL_TLS_*, profiles in temporal.toml (@temporalio/envconfig).
-import { Client, Connection } from '@temporalio/client';
+import { Client, Connection, isGrpcServiceError } from '@temporalio/client';
 import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { NativeConnection } from '@temporalio/worker';
 import { messageOf, ThroughlineError } from '../domain/errors.js';
+
+/** gRPC status codes (grpc/status): what says that Temporal is away rather than that the request is wrong. */
+const UNAVAILABLE_CODES = new Set([1, 4, 8, 14]);
+/** A caller is told within this time that Temporal is away; the client itself would go on trying. Milliseconds. */
+const CALL_TIMEOUT_MS = 5_000;
 
 export interface TemporalTarget {
   readonly address?: string | undefined;
@@ -61,4 +66,25 @@ export function unavailable(address: string, cause: unknown): ThroughlineError {
     found: messageOf(cause).split('\n', 1)[0],
     cause,
   });
+}
+
+/** Runs a call to Temporal; tells "away" from "wrong". Throws TL_TEMPORAL_UNAVAILABLE. */
+export async function reachTemporal<T>(
+  { connection, address }: Pick<TemporalClient, 'connection' | 'address'>,
+  call: () => Promise<T>,
+  timeoutMs = CALL_TIMEOUT_MS,
+): Promise<T> {
+  try {
+    return await connection.withDeadline(Date.now() + timeoutMs, call);
+  } catch (error) {
+    const cause = (error as { cause?: unknown }).cause ?? error;
+    if (isGrpcServiceError(cause) && UNAVAILABLE_CODES.has(cause.code)) throw unavailable(address, cause);
+    if (
+      /failed to connect|connection (?:dropped|refused)|deadline/i.test(messageOf(error)) &&
+      !(error instanceof ThroughlineError)
+    ) {
+      throw unavailable(address, error);
+    }
+    throw error;
+  }
 }

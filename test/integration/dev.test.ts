@@ -154,6 +154,8 @@ describe('the command line', () => {
       ['TL_REQUEST_INVALID', 'release', url, '-p', 'nonsense'],
       ['TL_TRACEPARENT_INVALID', 'release', url, '--traceparent', 'hello'],
       ['TL_TEMPORAL_UNAVAILABLE', 'list', '--address', '127.0.0.1:9'],
+      ['TL_TEMPORAL_UNAVAILABLE', 'drift', 'check', '--address', '127.0.0.1:9'],
+      ['TL_CONFIG_INVALID', 'verify', 'a.example/b@c', '--identity', 'somebody'],
       ['TL_CONFIG_INVALID', 'gateway', '--listen', 'nowhere'],
     ] as [string, ...string[]][]) {
       const { code: exit, stderr } = await cli(...parameters);
