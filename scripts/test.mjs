@@ -110,27 +110,40 @@ await main(async () => {
   const wanted = only.filter((word) => !word.startsWith('--'));
   const scratch = mkdtempSync(join(tmpdir(), 'throughline-tests-'));
   try {
-    if (wanted.length === 0) await quickSuites(env);
-    const report = join(scratch, 'vitest.json');
-    await suite(
-      'unit, integration and chaos tests',
-      process.execPath,
-      [
-        'node_modules/vitest/vitest.mjs',
-        'run',
-        ...['unit', 'integration', 'chaos'].map((project) => `--project=${project}`),
-        '--reporter=default',
-        '--reporter=json',
-        `--outputFile.json=${report}`,
-        ...wanted,
-      ],
-      { env, stdio: ['ignore', 'inherit', 'inherit'] },
-      () => {
-        const { failures: bad, ...counts } = read(report);
-        failures.push(...bad);
-        return counts;
-      },
-    );
+    const vitest = (name, projects, stdio) => {
+      const report = join(scratch, `${projects[0]}.json`);
+      return suite(
+        name,
+        process.execPath,
+        [
+          'node_modules/vitest/vitest.mjs',
+          'run',
+          ...projects.map((project) => `--project=${project}`),
+          '--reporter=default',
+          '--reporter=json',
+          `--outputFile.json=${report}`,
+          ...wanted,
+        ],
+        { env, ...(stdio ? { stdio } : {}) },
+        (output) => {
+          process.stderr.write(output);
+          const { failures: bad, ...counts } = read(report);
+          failures.push(...bad);
+          return counts;
+        },
+      );
+    };
+    const live = ['ignore', 'inherit', 'inherit'];
+    if (wanted.length > 0) {
+      await vitest('the tests that were named', ['unit', 'integration', 'chaos'], live);
+    } else {
+      // Most of it waits for something, so that two cores do both; the longer one is shown as it goes.
+      const others = async () => {
+        await quickSuites(env);
+        await vitest('unit and chaos tests', ['unit', 'chaos']);
+      };
+      await Promise.all([vitest('integration tests', ['integration'], live), others()]);
+    }
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }
