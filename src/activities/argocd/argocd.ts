@@ -15,17 +15,9 @@ import { patiently } from '../../kubernetes/patience.js';
 import { SharedWatch } from '../../kubernetes/shared-watch.js';
 import type { Logger } from '../../telemetry/log.js';
 import { syncObservations } from '../../telemetry/observations.js';
-import { workloadOf } from '../gitops/manifest.js';
 import type { GitOpsRepository, Revision } from '../gitops/writer.js';
-import {
-  type Application,
-  ailing,
-  complaints,
-  heldBack,
-  pausedBy,
-  revisionAt,
-  type SourceOf,
-} from './application.js';
+import { type Application, ailing, complaints, heldBack, pausedBy, revisionAt } from './application.js';
+import { Relations } from './relations.js';
 import { missingOf, rolloutOf, unprobed } from './rollout.js';
 import { sourceOf } from './sources.js';
 import type { ExpectedDeployment, SyncOptions, SyncTarget, SyncWatcher } from './watcher.js';
@@ -38,8 +30,6 @@ const REFRESH_AGAIN_MS = 10_000;
 const LOOK_MS = 3_000;
 /** While pods start, which is a matter of seconds and of another API. Milliseconds. */
 const ROLLOUT_LOOK_MS = 300;
-/** Within a second or two the kubelet says that a container has ended. Milliseconds. */
-const STEADY_MS = 2_500;
 
 /** What stands between a commit and its success. */
 interface Obstacle {
@@ -333,60 +323,6 @@ export class ArgoCdSyncWatcher implements SyncWatcher {
 
   stop(): void {
     for (const watch of this.watches.values()) watch.stop();
-  }
-}
-
-/** What git says of revisions: asked once each, because it does not change. */
-class Relations {
-  /** Argo CD has not seen our commit yet: a refresh helps. */
-  behind = true;
-  /** Only pods are waited for. */
-  rollingOut = false;
-  private steady: { readonly starts: string; readonly since: number } | undefined;
-  private readonly known = new Map<string, Revision>();
-  private watched: { spec: string; source: Promise<SourceOf> } | undefined;
-  private named: Promise<ReturnType<typeof workloadOf>> | undefined;
-
-  constructor(
-    private readonly gitops: GitOpsRepository,
-    private readonly expected: ExpectedDeployment,
-    private readonly signal: AbortSignal,
-  ) {}
-
-  /** The source that deploys the manifest, as long as the Application says the same. */
-  source(application: Application): Promise<SourceOf> {
-    const spec = JSON.stringify([application.spec.source, application.spec.sources]);
-    if (this.watched?.spec !== spec) {
-      const source = sourceOf(this.gitops, application, this.expected, this.signal);
-      this.watched = { spec, source };
-    }
-    return this.watched.source;
-  }
-
-  /** Whether pods that nobody probes may still end at once: they are watched for a while. */
-  unsteady(starts: string | undefined): string | undefined {
-    if (starts === undefined) return undefined;
-    if (this.steady?.starts !== starts) this.steady = { starts, since: Date.now() };
-    if (Date.now() - this.steady.since >= STEADY_MS) return undefined;
-    return 'the pods run, have no readiness probe, and are watched whether they stay';
-  }
-
-  /** What the manifest calls the workload, at our commit. */
-  workload(): Promise<ReturnType<typeof workloadOf>> {
-    const { manifest, container, commit } = this.expected;
-    this.named ??= this.gitops
-      .manifestAt(this.expected, commit, this.signal)
-      .then((text) => workloadOf(text, manifest, container));
-    return this.named;
-  }
-
-  async of(revision: string): Promise<Revision> {
-    const known = this.known.get(revision);
-    if (known) return known;
-    const { change, commit } = this.expected;
-    const relation = await this.gitops.relation(change, commit, revision, this.signal);
-    if (relation !== 'unknown') this.known.set(revision, relation);
-    return relation;
   }
 }
 
