@@ -1,5 +1,6 @@
 // The worker as it is, with a runtime whose stages take no time: what is left is what Throughline itself costs.
 
+import { NO_CONFIGURATION } from '../dist/policy/index.js';
 import { createLogger } from '../dist/telemetry/log.js';
 import { startTelemetry } from '../dist/telemetry/sdk.js';
 import { temporalClient, workerConnection } from '../dist/temporal/connect.js';
@@ -12,7 +13,7 @@ const log = createLogger('instant-worker', 'info');
 const telemetry = startTelemetry('instant-worker');
 installRuntime(log);
 const digest = (text) => `sha256:${text.repeat(64).slice(0, 64)}`;
-const { adapters, close } = await runtimeOf(config, log);
+const { adapters, close } = await runtimeOf(config, NO_CONFIGURATION, log);
 const now = () => new Date().toISOString();
 let prepared; // the plan is read once: what starting git takes would cover all that is measured
 const runtime = {
@@ -58,6 +59,7 @@ const runtime = {
   close,
 };
 await startWorker({
+  configuration: NO_CONFIGURATION,
   config,
   runtime,
   connection: await workerConnection({}),

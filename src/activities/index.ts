@@ -1,4 +1,5 @@
 // What the release workflow can do to the world. The workflow sees only this interface; the worker implements it.
+import type { ApprovalRecord } from '../domain/approval.js';
 import type { AttestedRelease, SignedStatement } from '../domain/attested.js';
 import type { DriftCheck, ExpectedState } from '../domain/drift.js';
 import type { CommitSha, Digest, ReleaseId } from '../domain/ids.js';
@@ -20,7 +21,10 @@ export interface PreparedRelease {
   readonly commit: CommitSha;
   readonly refType: 'branch' | 'tag' | 'commit';
   readonly plan: Plan;
+  /** Without what of it could be a secret (I9). */
   readonly job: JobManifest;
+  /** Where all of it stands; absent in histories of 0.1.0, which have all of it. */
+  readonly jobPath?: string | undefined;
   readonly trainingContext: string;
   /** As the Job's manifest names it. */
   readonly trainerImage?: string | undefined;
@@ -43,6 +47,8 @@ export interface WorkerSettings {
   readonly runtime: 'local' | 'kubernetes';
   /** Whether the release attests what it makes. */
   readonly attests?: boolean;
+  /** Whether somebody else has to approve than who asked for the release. */
+  readonly separateApproval?: boolean;
 }
 
 export interface DeploymentChange {
@@ -63,6 +69,8 @@ export interface DeploymentChange {
   /** What the caller sent along with its trace context. */
   readonly tracestate?: string | undefined;
   readonly baggage?: string | undefined;
+  /** Who let it go there, where somebody had to. */
+  readonly approval?: ApprovalRecord | undefined;
   readonly requestedAt: string;
   readonly committedAt: string;
 }

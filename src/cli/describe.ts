@@ -22,6 +22,10 @@ export function describeRelease({ record, pending, note }: ReleaseView): string 
       one.environment,
       `${one.commit} in ${one.repository}`,
     ]),
+    ...(record.approvals ?? []).map(({ environment, decision, by, comment }): [string, string] => [
+      environment,
+      `${decision} by ${by}${comment ? `: ${comment}` : ''}`,
+    ]),
     ['trace', record.traceId],
   ];
   const lines = rows.filter(([, value]) => value).map(([name, value]) => `${name.padEnd(11)} ${value}`);

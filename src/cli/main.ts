@@ -11,6 +11,9 @@ const COMMANDS: Readonly<Record<string, () => Promise<Register>>> = {
   release: async () => (await import('./release.js')).releaseCommand,
   status: async () => (await import('./status.js')).statusCommand,
   list: async () => (await import('./list.js')).listCommand,
+  watch: async () => (await import('./watch.js')).watchCommand,
+  approve: async () => (await import('./decide.js')).approveCommand,
+  reject: async () => (await import('./decide.js')).rejectCommand,
   cancel: async () => (await import('./cancel.js')).cancelCommand,
   logs: async () => (await import('./logs.js')).logsCommand,
   trace: async () => (await import('./trace.js')).traceCommand,
@@ -21,6 +24,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Register>>> = {
   verify: async () => (await import('./verify.js')).verifyCommand,
   drift: async () => (await import('./drift.js')).driftCommand,
   validate: async () => (await import('./validate.js')).validateCommand,
+  token: async () => (await import('./token.js')).tokenCommand,
   gateway: async () => (await import('./serve.js')).gatewayCommand,
   worker: async () => (await import('./serve.js')).workerCommand,
 };

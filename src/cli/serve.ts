@@ -8,6 +8,7 @@ import { startDev } from '../dev/dev.js';
 import { ThroughlineError } from '../domain/errors.js';
 import { createGateway } from '../gateway/server.js';
 import { StoreHandle, StoreReader } from '../lineage/index.js';
+import { readConfiguration, type ServerConfiguration } from '../policy/index.js';
 import { watchReleases } from '../releases/metrics.js';
 import { ReleaseService } from '../releases/service.js';
 import { configuredTraces } from '../telemetry/backends.js';
@@ -33,33 +34,47 @@ export function gatewayCommand(program: Command): void {
     .addOption(
       new Option('--public-url <url>', 'how callers reach this gateway').env('THROUGHLINE_PUBLIC_URL'),
     )
-    .action(async (options: ClientOptions & { listen: string; publicUrl?: string }) => {
-      const config = workerConfig();
+    .addOption(configurationOption())
+    .addOption(
+      new Option(
+        '--authentication <how>',
+        'as the configuration says; with none everybody may do everything, also from elsewhere',
+      )
+        .env('THROUGHLINE_AUTHENTICATION')
+        .choices(['configured', 'none'])
+        .default('configured'),
+    )
+    .action(async (options: GatewayCommandOptions) => {
+      const config = workerConfig({ ...process.env, ...configOption(options) });
+      const { host, port } = parseListen(options.listen);
+      const configuration = await readConfiguration(config.configuration);
+      checkExposure(host, options, configuration);
       await serve('throughline-gateway', config, async ({ log }) => {
         const target = await temporalTarget(options);
         const { client, connection, address } = temporalClient(target);
         const taskQueue = options.taskQueue ?? config.taskQueue;
         const releases = new ReleaseService({ client, connection, address, taskQueue });
         const meter = config.metricsAddress ? Runtime.instance().metricMeter : undefined;
-        const lineage = config.databaseUrl
-          ? new StoreReader(new StoreHandle({ url: config.databaseUrl }), configuredTraces())
-          : undefined;
-        const gateway = createGateway({
+        const store = config.databaseUrl ? new StoreHandle({ url: config.databaseUrl }) : undefined;
+        const lineage = store && new StoreReader(store, configuredTraces());
+        const { publicUrl } = options;
+        const gateway = await createGateway({
           releases,
           log,
+          configuration,
           lineage,
-          publicUrl: options.publicUrl?.replace(/\/+$/, ''),
+          store,
+          publicUrl,
           meter,
         });
         const uncount = meter && watchReleases(client, taskQueue, meter, log);
-        const { host, port } = parseListen(options.listen);
         const url = await gateway.listen({ host, port });
         log.info({ url, temporal: address }, 'gateway started');
         return {
           failed: new Promise<never>(() => {}),
           stop: async () => {
             uncount?.();
-            await gateway.close();
+            await gateway.close(configuration.gateway.drain);
             await lineage?.close();
             await connection.close();
           },
@@ -71,8 +86,15 @@ export function gatewayCommand(program: Command): void {
 export function workerCommand(program: Command): void {
   withClient(program.command('worker'))
     .description('run releases: poll Temporal, train, build, deploy')
-    .action(async (options: ClientOptions) => {
-      const config = workerConfig({ ...process.env, ...dataOption(options), ...queueOption(options) });
+    .addOption(configurationOption())
+    .action(async (options: ClientOptions & { config?: string }) => {
+      const config = workerConfig({
+        ...process.env,
+        ...dataOption(options),
+        ...queueOption(options),
+        ...configOption(options),
+      });
+      const configuration = await readConfiguration(config.configuration);
       await serve('throughline-worker', config, async ({ log, telemetry }) => {
         const target = await temporalTarget(options);
         const connection = await workerConnection(target);
@@ -80,7 +102,8 @@ export function workerCommand(program: Command): void {
         await registerSearchAttributes(temporal.connection, temporal.namespace);
         const worker = await startWorker({
           config,
-          runtime: await runtimeOf(config, log),
+          configuration,
+          runtime: await runtimeOf(config, configuration, log),
           connection,
           temporal,
           telemetry,
@@ -114,6 +137,7 @@ export function devCommand(program: Command): void {
     .option('--ui-port <port>', 'port of Temporal’s UI; 0 for any', port, 8233)
     .option('--otlp-http-port <port>', 'port of the OTLP receiver, HTTP; 0 for any', port, 4318)
     .option('--otlp-grpc-port <port>', 'port of the OTLP receiver, gRPC; 0 for any', port, 4317)
+    .addOption(configurationOption())
     .option('--no-worker', 'leave the worker out; start it with `throughline worker`')
     .option('--json', 'print one JSON line with the addresses when everything runs')
     .action(
@@ -125,9 +149,15 @@ export function devCommand(program: Command): void {
         otlpHttpPort: number;
         otlpGrpcPort: number;
         worker: boolean;
+        config?: string;
         json?: boolean;
       }) => {
-        const settings = { THROUGHLINE_LOG_LEVEL: 'warn', ...process.env, ...dataOption(options) };
+        const settings = {
+          THROUGHLINE_LOG_LEVEL: 'warn',
+          ...process.env,
+          ...dataOption(options),
+          ...configOption(options),
+        };
         const { data } = workerConfig(settings);
         await mkdir(data, { recursive: true, mode: 0o700 });
         const collector = await startCollector({
@@ -137,10 +167,12 @@ export function devCommand(program: Command): void {
         });
         // Unless there is another one: then what is sent goes there.
         if (!isExportConfigured(process.env)) process.env.OTEL_EXPORTER_OTLP_ENDPOINT = collector.http;
-        const config = workerConfig({ ...settings, ...process.env });
+        const config = workerConfig({ ...settings, ...process.env, ...configOption(options) });
+        const configuration = await readConfiguration(config.configuration);
         await serve('throughline-dev', config, async ({ log, telemetry }) => {
           const dev = await startDev({
             config,
+            configuration,
             telemetry,
             log,
             collector,
@@ -175,6 +207,42 @@ export function devCommand(program: Command): void {
         });
       },
     );
+}
+
+interface GatewayCommandOptions extends ClientOptions {
+  readonly listen: string;
+  readonly publicUrl?: string;
+  readonly config?: string;
+  readonly authentication: 'configured' | 'none';
+}
+
+const configurationOption = () =>
+  new Option('--config <file>', 'what releases and callers may do (docs/access.md)').env(
+    'THROUGHLINE_CONFIG',
+  );
+
+const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|::1|\[::1\])$/;
+
+/** Throws TL_CONFIG_INVALID where a gateway that asks nobody who they are would be reached from elsewhere. */
+function checkExposure(
+  host: string,
+  { authentication }: GatewayCommandOptions,
+  configuration: ServerConfiguration,
+): void {
+  if (authentication === 'none' && configuration.authentication) {
+    throw new ThroughlineError(
+      'TL_CONFIG_INVALID',
+      'It is not clear whether callers have to say who they are',
+      {
+        expected: 'authentication in the configuration, or --authentication none, not both',
+      },
+    );
+  }
+  if (authentication === 'none' || configuration.authentication || LOOPBACK.test(host)) return;
+  throw new ThroughlineError('TL_CONFIG_INVALID', `The gateway would let everybody in who reaches ${host}`, {
+    expected: 'authentication in the file that --config or THROUGHLINE_CONFIG names (docs/access.md)',
+    hint: 'Where something else keeps strangers away: --authentication none, or THROUGHLINE_AUTHENTICATION=none.',
+  });
 }
 
 interface Running {
@@ -217,6 +285,10 @@ async function serve(
 
 function dataOption(options: { data?: string }): Record<string, string> {
   return options.data === undefined ? {} : { THROUGHLINE_DATA: options.data };
+}
+
+function configOption({ config }: { config?: string }): Record<string, string> {
+  return config === undefined ? {} : { THROUGHLINE_CONFIG: config };
 }
 
 function queueOption(options: ClientOptions): Record<string, string> {

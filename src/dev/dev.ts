@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { ThroughlineError } from '../domain/errors.js';
 import { createGateway } from '../gateway/server.js';
 import { embeddedStore, StoreHandle, StoreReader } from '../lineage/index.js';
+import type { ServerConfiguration } from '../policy/index.js';
 import { identify, writeAtomically } from '../processes/index.js';
 import { becomeOwner } from '../processes/ownership.js';
 import { ReleaseService } from '../releases/service.js';
@@ -25,6 +26,7 @@ import { startTemporalServer } from './temporal-server.js';
 
 export interface DevOptions {
   readonly config: WorkerConfig;
+  readonly configuration: ServerConfiguration;
   readonly telemetry: Telemetry;
   readonly log: Logger;
   readonly collector: Collector | undefined;
@@ -44,7 +46,7 @@ export interface RunningDev {
 }
 
 export async function startDev(options: DevOptions): Promise<RunningDev> {
-  const { config, telemetry, log, say } = options;
+  const { config, configuration, telemetry, log, say } = options;
   await mkdir(join(config.data, 'dev'), { recursive: true, mode: 0o700 });
   const other = await devEndpoints(config.data);
   if (other || !(await becomeOwner(join(config.data, 'dev')))) {
@@ -86,7 +88,8 @@ export async function startDev(options: DevOptions): Promise<RunningDev> {
       say('starting the worker');
       const worker = await startWorker({
         config,
-        runtime: await runtimeOf(config, log),
+        configuration,
+        runtime: await runtimeOf(config, configuration, log),
         connection: native,
         temporal,
         telemetry,
@@ -100,7 +103,14 @@ export async function startDev(options: DevOptions): Promise<RunningDev> {
     const releases = new ReleaseService({ client, connection, address, taskQueue });
     const traces = configuredTraces() ?? (options.collector && devTraces(options.collector.spans));
     const lineage = new StoreReader(store, traces);
-    const gateway = createGateway({ releases, log, publicUrl: undefined, lineage });
+    const gateway = await createGateway({
+      releases,
+      log,
+      configuration,
+      publicUrl: undefined,
+      lineage,
+      store,
+    });
     const url = await gateway.listen({ host: '127.0.0.1', port: await freePort(options.gatewayPort) });
     stops.push(() => gateway.close());
 

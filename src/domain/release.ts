@@ -1,4 +1,5 @@
 // A release as data: what asks for it, what it does, how it ends. Shared by gateway, workflow, activities and CLI.
+import type { ApprovalRecord, AwaitedApproval } from './approval.js';
 import type { Problem } from './errors.js';
 import type { CommitSha, Digest, ReleaseId } from './ids.js';
 import type { TraceCarrier } from './trace.js';
@@ -18,9 +19,22 @@ export interface ReleaseRequest {
   /** Where the release can be looked at, where it was triggered through a gateway: it goes into the trace. */
   readonly url?: string | undefined;
   readonly spinnaker?: SpinnakerExecution | undefined;
+  /** The person behind it, as the caller says. */
   readonly requestedBy?: string | undefined;
+  /** Who the caller was, where the gateway knows: the name of its credentials. */
+  readonly triggeredBy?: string | undefined;
+  /** What the caller may release, where that is not everything: one of these has to cover it. */
+  readonly within?: readonly ReleaseScope[] | undefined;
+  /** Seconds after which a release is canceled that its caller no longer asks for. */
+  readonly pollLease?: number | undefined;
   /** When the trigger arrived. ISO 8601, UTC. The order between releases of one model is the order of this. */
   readonly requestedAt: string;
+}
+
+/** Models and environments that a caller may release; all of them where it does not say. */
+export interface ReleaseScope {
+  readonly models?: readonly string[] | undefined;
+  readonly environments?: readonly string[] | undefined;
 }
 
 /** The Spinnaker execution behind a trigger, as far as the trigger's payload named it. */
@@ -162,7 +176,14 @@ export interface ReleaseRecord {
   readonly status: 'RUNNING' | OutcomeStatus;
   readonly request: Pick<
     ReleaseRequest,
-    'repository' | 'ref' | 'planPath' | 'parameters' | 'requestedAt' | 'spinnaker'
+    | 'repository'
+    | 'ref'
+    | 'planPath'
+    | 'parameters'
+    | 'requestedAt'
+    | 'requestedBy'
+    | 'triggeredBy'
+    | 'spinnaker'
   >;
   readonly traceId: string;
   readonly traceparent: string;
@@ -171,6 +192,12 @@ export interface ReleaseRecord {
   readonly dataset?: DatasetReference | undefined;
   readonly training?: TrainedModel | undefined;
   readonly image?: BuiltImage | undefined;
+  /** Where the plan deploys to, in its order. */
+  readonly environments?: readonly string[] | undefined;
+  /** What people have decided so far. */
+  readonly approvals?: readonly ApprovalRecord[] | undefined;
+  /** Deployments that people were asked about. */
+  readonly awaited?: readonly AwaitedApproval[] | undefined;
   readonly deployments: readonly GitOpsCommit[];
   readonly stages: readonly Stage[];
   readonly outcome?: Outcome | undefined;

@@ -13,6 +13,12 @@ export const FINGERPRINT_MEMO = 'request';
 
 export const RELEASE_WORKFLOW = 'release';
 export const STATUS_QUERY = 'status';
+/** Update by which somebody approves or refuses a deployment. */
+export const DECIDE_UPDATE = 'decide';
+/** Signal that the caller has asked for the release. */
+export const POLLED_SIGNAL = 'polled';
+/** Memo field with who triggered a release, and for how long it goes on without being asked for. */
+export const CALLER_MEMO = 'caller';
 
 /** Delivers the traces of all releases of a namespace; there is one. */
 export const DELIVERY_WORKFLOW = 'deliverTraces';

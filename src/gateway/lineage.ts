@@ -1,17 +1,32 @@
 // Lineage over HTTP. An id stands in the path, encoded: it may have slashes.
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { LineageReader } from '../lineage/index.js';
+import { scopesOf } from './access/caller.js';
+import { callerOf } from './access/hooks.js';
 import { driftQuerySchema, parseQuery, servedQuerySchema } from './queries.js';
+import { ScopedReader } from './scoped-lineage.js';
 
-export function lineageRoutes(app: FastifyInstance, lineage: LineageReader): void {
-  app.get('/v1/lineage', async (request) => {
+const READ = { config: { role: 'read' } } as const;
+
+export function lineageRoutes(app: FastifyInstance, everything: LineageReader): void {
+  const lineage = (request: FastifyRequest): LineageReader => {
+    const scopes = scopesOf(callerOf(request), 'read');
+    return scopes ? new ScopedReader(everything, scopes) : everything;
+  };
+  app.get('/v1/lineage', READ, async (request) => {
     const { environment, at } = parseQuery(servedQuerySchema, request.query);
-    return lineage.servedAt(environment, at === undefined ? new Date() : new Date(at));
+    return lineage(request).servedAt(environment, at === undefined ? new Date() : new Date(at));
   });
-  app.get<{ Params: { '*': string } }>('/v1/lineage/*', (request) => lineage.find(request.params['*']));
-  app.get<{ Params: { '*': string } }>('/v1/attestations/*', (request) =>
-    lineage.attestations(request.params['*']),
+  app.get<{ Params: { '*': string } }>('/v1/lineage/*', READ, (request) =>
+    lineage(request).find(request.params['*']),
   );
-  app.get('/v1/drift', (request) => lineage.drift(parseQuery(driftQuerySchema, request.query).environment));
-  app.get<{ Params: { '*': string } }>('/v1/impact/*', (request) => lineage.impact(request.params['*']));
+  app.get<{ Params: { '*': string } }>('/v1/attestations/*', READ, (request) =>
+    lineage(request).attestations(request.params['*']),
+  );
+  app.get('/v1/drift', READ, (request) =>
+    lineage(request).drift(parseQuery(driftQuerySchema, request.query).environment),
+  );
+  app.get<{ Params: { '*': string } }>('/v1/impact/*', READ, (request) =>
+    lineage(request).impact(request.params['*']),
+  );
 }

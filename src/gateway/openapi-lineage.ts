@@ -2,6 +2,7 @@
 import {
   dateTime,
   digest,
+  forRole,
   nullable,
   OUTCOMES,
   problem,
@@ -78,6 +79,10 @@ export function lineageSchemas(): Record<string, unknown> {
         traceId: string,
         traceparent: string,
         execution: nullable(string),
+        requestedBy: nullable(string),
+        triggeredBy: nullable(string),
+        approvals: { type: 'array', items: ref('Approval') },
+        environments: { type: 'array', items: string },
         requestedAt: dateTime,
         endedAt: nullable(dateTime),
         stages: {
@@ -185,7 +190,7 @@ export function lineageSchemas(): Record<string, unknown> {
 export function lineagePaths(): Record<string, unknown> {
   return {
     '/v1/lineage/{id}': {
-      get: {
+      get: forRole('read', {
         operationId: 'findLineage',
         summary: 'From any id to the whole chain',
         parameters: [anyId],
@@ -194,10 +199,10 @@ export function lineagePaths(): Record<string, unknown> {
           404: problem('No release has to do with it'),
           503: problem('The lineage store is away'),
         },
-      },
+      }),
     },
     '/v1/lineage': {
-      get: {
+      get: forRole('read', {
         operationId: 'servedAt',
         summary: 'What an environment served at a time',
         parameters: queryParameters(servedQuerySchema),
@@ -215,10 +220,10 @@ export function lineagePaths(): Record<string, unknown> {
           404: problem('There is no such environment'),
           503: problem('The lineage store is away'),
         },
-      },
+      }),
     },
     '/v1/attestations/{id}': {
-      get: {
+      get: forRole('read', {
         operationId: 'findAttestations',
         summary: 'What the releases that an id leads to have signed',
         parameters: [anyId],
@@ -227,10 +232,10 @@ export function lineagePaths(): Record<string, unknown> {
           404: problem('No release has to do with it'),
           503: problem('The lineage store is away'),
         },
-      },
+      }),
     },
     '/v1/drift': {
-      get: {
+      get: forRole('read', {
         operationId: 'findDrift',
         summary: 'What of what runs is not what was released, as of the last look',
         parameters: queryParameters(driftQuerySchema),
@@ -239,10 +244,10 @@ export function lineagePaths(): Record<string, unknown> {
           400: problem('A parameter is not valid'),
           503: problem('The lineage store is away'),
         },
-      },
+      }),
     },
     '/v1/impact/{id}': {
-      get: {
+      get: forRole('read', {
         operationId: 'findImpact',
         summary: 'What descends from a dataset, a commit, a model or an image',
         parameters: [anyId],
@@ -251,7 +256,7 @@ export function lineagePaths(): Record<string, unknown> {
           404: problem('No release has to do with it'),
           503: problem('The lineage store is away'),
         },
-      },
+      }),
     },
   };
 }

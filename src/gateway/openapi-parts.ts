@@ -1,5 +1,6 @@
 // What the parts of the API's description share.
 import { z } from 'zod';
+import type { Role } from '../policy/index.js';
 
 export const json = (schema: unknown) => ({ 'application/json': { schema } });
 export const ref = (name: string) => ({ $ref: `#/components/schemas/${name}` });
@@ -30,4 +31,22 @@ export function queryParameters(schema: z.ZodType): unknown[] {
     ...(description ? { description } : {}),
     schema: rest,
   }));
+}
+
+/** Whoever asks for it has to have the role: as OAuth's scopes are, in the security requirement (OpenAPI 3.1). */
+export function forRole(
+  role: Role,
+  operation: { readonly responses: Record<number, unknown> } & Record<string, unknown>,
+  maySign = false,
+): Record<string, unknown> {
+  return {
+    ...operation,
+    security: [{ bearer: [role] }, ...(maySign ? [{ signature: [role] }] : [])],
+    responses: {
+      ...operation.responses,
+      401: problem('The gateway does not know who asks'),
+      403: problem('The caller does not have the role, or the release reaches beyond what is allowed'),
+      429: problem('The caller asks too often'),
+    },
+  };
 }

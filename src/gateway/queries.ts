@@ -1,6 +1,12 @@
 import { z } from 'zod';
 import { ThroughlineError } from '../domain/errors.js';
 
+const dateTime = z.iso.datetime({ offset: true, error: 'expected a time, as in 2026-01-31T14:05:00Z' });
+const cursor = z
+  .string()
+  .regex(/^[A-Za-z0-9_.-]{1,2000}$/, 'expected the cursor of an earlier page')
+  .describe('Where an earlier page ended');
+
 /** Query of `GET /v1/releases`. */
 export const listQuerySchema = z.strictObject({
   model: z.string().min(1).max(100).optional().describe('The model’s name'),
@@ -15,16 +21,30 @@ export const listQuerySchema = z.strictObject({
     .optional()
     .describe('The release’s trace'),
   status: z.enum(['RUNNING', 'SUCCEEDED', 'REJECTED', 'FAILED', 'CANCELED', 'SUPERSEDED']).optional(),
+  environment: z.string().min(1).max(100).optional().describe('Deploys there'),
+  execution: z.string().min(1).max(200).optional().describe('Spinnaker’s execution'),
+  startedAfter: dateTime.optional(),
+  startedBefore: dateTime.optional(),
   limit: z.coerce.number().int().min(1).max(500).default(50).describe('How many at most'),
+  cursor: cursor.optional(),
+});
+
+/** Query of `GET /v1/audit`. */
+export const auditQuerySchema = z.strictObject({
+  actor: z.string().min(1).max(200).optional().describe('Whose credentials'),
+  release: z
+    .string()
+    .regex(/^rel-[a-z2-7]{20}$/, 'expected the id of a release')
+    .optional(),
+  outcome: z.enum(['accepted', 'refused']).optional(),
+  limit: z.coerce.number().int().min(1).max(500).default(100).describe('How many at most'),
+  cursor: cursor.optional(),
 });
 
 /** Query of `GET /v1/lineage`. */
 export const servedQuerySchema = z.strictObject({
   environment: z.string().min(1).max(100).describe('The environment’s name'),
-  at: z.iso
-    .datetime({ offset: true, error: 'expected a time, as in 2026-01-31T14:05:00Z' })
-    .optional()
-    .describe('When; now where it is absent'),
+  at: dateTime.optional().describe('When; now where it is absent'),
 });
 
 /** Query of `GET /v1/drift`. */

@@ -1,6 +1,6 @@
 // What git printed, told apart: what a new try may cure, and what it cannot. Pure, so that it is tested without git.
 import { type ErrorCode, ThroughlineError } from '../domain/errors.js';
-import { redact } from './url.js';
+import { redact } from '../domain/urls.js';
 
 const RULES: readonly [RegExp, ErrorCode][] = [
   [

@@ -3,4 +3,4 @@ export { authorizationFor } from './credentials.js';
 export { classifyPushFailure, lastLines, remoteFailure } from './failures.js';
 export { gitIn } from './git.js';
 export { Mirror, type ResolvedRef } from './mirror.js';
-export { checkRepositoryUrl, redact } from './url.js';
+export { checkRepositoryUrl } from './url.js';

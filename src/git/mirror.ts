@@ -5,11 +5,12 @@ import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ThroughlineError } from '../domain/errors.js';
 import { type CommitSha, parseCommitSha, sha256Hex } from '../domain/ids.js';
+import { redact } from '../domain/urls.js';
 import { normalizePath, type SourceFiles, symbolicLink, tooLarge } from '../plan/index.js';
 import { exists } from '../processes/index.js';
 import { remoteFailure } from './failures.js';
 import { gitIn } from './git.js';
-import { checkRepositoryUrl, redact } from './url.js';
+import { checkRepositoryUrl } from './url.js';
 
 /** Where a ref of the remote stands. */
 export interface ResolvedRef {

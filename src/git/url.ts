@@ -1,5 +1,6 @@
 // Repository URLs: checked before git sees them, and never printed with a secret in them.
 import { ThroughlineError } from '../domain/errors.js';
+import { redact } from '../domain/urls.js';
 import { HOLDS_SECRET, REPOSITORY_PATTERN } from '../plan/index.js';
 
 /** Throws TL_REPOSITORY_INVALID where the text is no URL of a repository (or an option, or a helper such as `ext::`). */
@@ -11,15 +12,14 @@ export function checkRepositoryUrl(url: string): string {
     });
   }
   if (HOLDS_SECRET.test(url)) {
-    throw new ThroughlineError('TL_REPOSITORY_INVALID', 'The repository’s URL holds a user or a password', {
-      expected: 'a URL without them: it is kept in histories, and shown',
-      hint: 'Give the worker a git credential helper or an SSH key instead.',
-    });
+    throw new ThroughlineError(
+      'TL_REPOSITORY_INVALID',
+      'The repository’s URL holds a user, a password or a query',
+      {
+        expected: 'a URL without them: it is kept in histories, and shown',
+        hint: 'Give the worker a git credential helper or an SSH key instead.',
+      },
+    );
   }
   return url;
-}
-
-/** I9: replaces user information in every URL of a text. */
-export function redact(text: string): string {
-  return text.replace(/([a-z][a-z0-9+.-]*:\/\/)[^\s/@]+@/gi, '$1***@');
 }

@@ -1,4 +1,5 @@
 // What the store says of an id: the same for the command line and for the gateway. Names are those of the contract.
+import type { ApprovalRecord } from '../domain/approval.js';
 import type { AttestedRelease, SignedStatement } from '../domain/attested.js';
 import type { DriftCheck } from '../domain/drift.js';
 import type { Kind } from './identify.js';
@@ -44,6 +45,12 @@ export interface ReleaseAnswer extends AttestedRelease {
   readonly traceId: string;
   readonly traceparent: string;
   readonly execution: string | null;
+  /** The person behind it, as the caller said, and who the caller was. */
+  readonly requestedBy: string | null;
+  readonly triggeredBy: string | null;
+  readonly approvals: readonly ApprovalRecord[];
+  /** Where its plan deploys to. */
+  readonly environments: readonly string[];
   readonly requestedAt: string;
   readonly endedAt: string | null;
   readonly stages: readonly StageTimes[];

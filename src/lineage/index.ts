@@ -20,5 +20,6 @@ export {
 } from './diff.js';
 export { GatewayReader, type LineageReader, StoreReader } from './reader.js';
 export { type LineageRecord, lineageOf } from './record.js';
+export type { AuditRow } from './schema.js';
 export { embeddedStore, LineageStore, StoreHandle } from './store.js';
 export { chainText, impactText, lineageDot, lineageMermaid, lineageText, servedText } from './text.js';

@@ -15,8 +15,8 @@ import { candidatesOf, normalizeQuery } from './identify.js';
 import type { StoreHandle } from './store.js';
 
 export interface LineageReader {
-  /** Throws TL_LINEAGE_UNKNOWN. */
-  find(id: string): Promise<LineageAnswer>;
+  /** At most so many releases, the newest. Throws TL_LINEAGE_UNKNOWN. */
+  find(id: string, limit?: number): Promise<LineageAnswer>;
   /** Throws TL_LINEAGE_UNKNOWN. */
   impact(id: string): Promise<ImpactAnswer>;
   /** Throws TL_LINEAGE_UNKNOWN where there is no such environment. */
@@ -35,17 +35,17 @@ export class StoreReader implements LineageReader {
     private readonly traces: LinkedTraces | undefined,
   ) {}
 
-  async find(id: string): Promise<LineageAnswer> {
+  async find(id: string, limit?: number): Promise<LineageAnswer> {
     const { database } = await this.store.open();
-    const answer = await find(database, id);
+    const answer = await find(database, id, limit);
     if (answer.matches.length > 0) return answer;
-    return (await this.prediction(id)) ?? unknown(id);
+    return (await this.prediction(id)) ?? unknownId(id);
   }
 
   async impact(id: string): Promise<ImpactAnswer> {
     const { database } = await this.store.open();
     const answer = await impact(database, id);
-    return answer.matches.length > 0 ? answer : unknown(id);
+    return answer.matches.length > 0 ? answer : unknownId(id);
   }
 
   async attestations(id: string): Promise<AttestationsAnswer> {
@@ -118,7 +118,8 @@ const NAMES: Readonly<Record<string, string>> = {
   release: 'a release',
 };
 
-function unknown(id: string): never {
+/** Throws TL_LINEAGE_UNKNOWN, with the kinds of id that it could have been. */
+export function unknownId(id: string): never {
   const query = normalizeQuery(id);
   const kinds = [...new Set(candidatesOf(query).map(({ kind }) => NAMES[kind] ?? kind))];
   throw new ThroughlineError(
@@ -159,10 +160,12 @@ export class GatewayReader implements LineageReader {
   async close(): Promise<void> {}
 
   private async get<T>(path: string): Promise<T> {
+    const { THROUGHLINE_TOKEN } = process.env;
     let response: Response;
     try {
       response = await fetch(`${this.url.replace(/\/+$/, '')}${path}`, {
         signal: AbortSignal.timeout(30_000),
+        headers: THROUGHLINE_TOKEN ? { authorization: `Bearer ${THROUGHLINE_TOKEN}` } : {},
       });
     } catch (cause) {
       throw new ThroughlineError('TL_STORE_UNREACHABLE', `The gateway does not answer at ${this.url}`, {

@@ -2,7 +2,18 @@
 // and of the GitOps repositories (record.ts), so all of it can be made again. One dialect, PostgreSQL's, which the
 // embedded store speaks too; migrations/ is generated from this file (`npm run migrations`).
 import { sql } from 'drizzle-orm';
-import { customType, index, integer, jsonb, pgTable, primaryKey, text, timestamp } from 'drizzle-orm/pg-core';
+import {
+  customType,
+  index,
+  integer,
+  jsonb,
+  pgTable,
+  primaryKey,
+  text,
+  timestamp,
+  uuid,
+} from 'drizzle-orm/pg-core';
+import type { ApprovalRecord } from '../domain/approval.js';
 import type { Drift } from '../domain/drift.js';
 import type { Problem } from '../domain/errors.js';
 import type { BaseImage, NonFinite, Outcome, StageStatus } from '../domain/release.js';
@@ -56,6 +67,10 @@ export const releases = pgTable(
     ids: text().array().notNull(),
     execution: text(),
     requestedBy: text('requested_by'),
+    triggeredBy: text('triggered_by'),
+    approvals: jsonb().$type<readonly ApprovalRecord[]>(),
+    /** Where the plan deploys to. */
+    environments: text().array(),
     requestedAt: time('requested_at').notNull(),
     startedAt: time('started_at').notNull(),
     endedAt: time('ended_at'),
@@ -221,6 +236,26 @@ export const outbox = pgTable(
   (table) => [index('outbox_unsent').on(table.at, table.n, table.id).where(sql`${table.event} is not null`)],
 );
 
+/** What callers have done through gateways, or wanted to. Rows are added, and never changed: a trigger sees to that. */
+export const audit = pgTable(
+  'audit',
+  {
+    id: uuid().primaryKey(),
+    at: time('at').notNull(),
+    /** Whose credentials they were; null where nobody's. */
+    actor: text(),
+    address: text().notNull(),
+    gateway: text().notNull(),
+    action: text().notNull(),
+    /** The release. */
+    target: text(),
+    outcome: text().$type<'accepted' | 'refused'>().notNull(),
+    status: integer().notNull(),
+    code: text(),
+  },
+  (table) => [index('audit_at').on(table.at, table.id), index('audit_target').on(table.target)],
+);
+
 /** How far the histories of a Temporal namespace have been read. One row each. */
 export const positions = pgTable('positions', {
   source: text().primaryKey(),
@@ -228,6 +263,7 @@ export const positions = pgTable('positions', {
   closedUntil: time('closed_until').notNull(),
 });
 
+export type AuditRow = typeof audit.$inferSelect;
 export type ReleaseRow = typeof releases.$inferInsert;
 export type AttestationRow = typeof attestations.$inferInsert;
 export type PodRow = typeof pods.$inferInsert;

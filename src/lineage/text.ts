@@ -42,11 +42,21 @@ export function chainText(answer: ReleaseAnswer): string {
     ]),
     ['trace', answer.traceId],
     ['execution', answer.execution],
+    ['asked for by', byWhom(answer)],
+    ...answer.approvals.map(({ environment, decision, by, at, comment }): [string, string] => [
+      `${environment} was`,
+      join(`${decision} by ${by} at ${at}`, comment ?? null),
+    ]),
   ];
   return rows
     .filter((row): row is [string, string] => Boolean(row[1]))
     .map(([name, value]) => `  ${name.padEnd(16)} ${value}`)
     .join('\n');
+}
+
+function byWhom({ requestedBy, triggeredBy }: ReleaseAnswer): string | null {
+  if (!requestedBy || !triggeredBy || requestedBy === triggeredBy) return requestedBy ?? triggeredBy;
+  return `${requestedBy}, through ${triggeredBy}`;
 }
 
 export function servedText({ environment, at, releases }: ServedAnswer): string {

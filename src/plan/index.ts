@@ -6,9 +6,10 @@ export {
   type JobContainer,
   type JobManifest,
   parseJobManifest,
+  sealJob,
   trainingContainer,
 } from './job.js';
-export { DEFAULT_PLAN_PATH, type LoadedPlan, loadPlan, parsePlan } from './load.js';
+export { DEFAULT_PLAN_PATH, type LoadedPlan, loadPlan, type PlanCheck, parsePlan } from './load.js';
 export {
   type AcceptanceRule,
   type Deployment,

@@ -48,6 +48,11 @@ export const DEFAULT_BACKOFF_LIMIT = 6;
 
 /** Parses a manifest file. Throws TL_JOB_INVALID with the place of the first thing that is wrong. */
 export function parseJobManifest(text: string, file: string): JobManifest {
+  return readJobManifest(text, file).job;
+}
+
+/** The same, with where everything in it is. */
+export function readJobManifest(text: string, file: string): { job: JobManifest; document: YamlDocument } {
   const documents = readYaml(text, file, 'TL_JOB_INVALID').documents.filter(({ value }) => value != null);
   const [document, second] = documents;
   if (!document || second) {
@@ -59,7 +64,7 @@ export function parseJobManifest(text: string, file: string): JobManifest {
   }
   const parsed = jobSchema.safeParse(document.value);
   if (!parsed.success) throw jobError(parsed.error, document);
-  return parsed.data;
+  return { job: parsed.data, document };
 }
 
 function jobError(error: z.ZodError, document: YamlDocument): ThroughlineError {
@@ -87,4 +92,40 @@ export function trainingContainer(job: JobManifest): JobContainer {
   const chosen = containers.find(({ name }) => name === named) ?? containers[0];
   if (!chosen) throw new ThroughlineError('TL_JOB_INVALID', 'The Job has no container');
   return chosen;
+}
+
+/** Parts of a container that may hold a secret as they stand, and that nothing needs once its Job is made. */
+const UNSEALED = [
+  'command',
+  'args',
+  'env',
+  'envFrom',
+  'lifecycle',
+  'livenessProbe',
+  'readinessProbe',
+  'startupProbe',
+];
+
+/**
+ * A manifest as it may be kept in histories: without what its containers run and with which environment (I9). Whoever makes
+ * the Job reads the manifest again, at the same commit.
+ */
+export function sealJob(job: JobManifest): JobManifest {
+  const { spec } = job.spec.template;
+  const sealed = <Container extends Record<string, unknown>>(container: Container): Container =>
+    Object.fromEntries(Object.entries(container).filter(([key]) => !UNSEALED.includes(key))) as Container;
+  return {
+    ...job,
+    spec: {
+      ...job.spec,
+      template: {
+        ...job.spec.template,
+        spec: {
+          ...spec,
+          containers: spec.containers.map(sealed),
+          ...(spec.initContainers ? { initContainers: spec.initContainers.map(sealed) } : {}),
+        },
+      },
+    },
+  };
 }

@@ -2,8 +2,9 @@
 import { posix } from 'node:path';
 import type { z } from 'zod';
 import { type Problem, ThroughlineError } from '../domain/errors.js';
+import { redact } from '../domain/urls.js';
 import { normalizePath, type SourceFiles } from './files.js';
-import { type JobManifest, parseJobManifest } from './job.js';
+import { type JobManifest, readJobManifest } from './job.js';
 import { type Plan, planSchema } from './schema.js';
 import { MAX_JOB_BYTES, MAX_PLAN_BYTES, readYaml, type YamlDocument } from './yaml.js';
 
@@ -13,13 +14,29 @@ export const DEFAULT_PLAN_PATH = 'throughline.yaml';
 export interface LoadedPlan {
   readonly plan: Plan;
   readonly job: JobManifest;
+  /** Where that stands. */
+  readonly jobPath: string;
   /** The trainer's directory: the context of its image, or that of the Job's manifest. */
   readonly trainingContext: string;
   readonly buildContext: string;
 }
 
+/** Something in a plan, or in its Job's manifest, that reaches beyond what is allowed. */
+export interface PlanViolation {
+  readonly file: 'plan' | 'job';
+  readonly path: readonly (string | number)[];
+  readonly problem: Pick<Problem, 'message' | 'expected' | 'hint'>;
+}
+
+/** Who says what plans may reach. */
+export type PlanCheck = (plan: Plan, job: JobManifest) => readonly PlanViolation[];
+
 /** Loads and checks the plan at `planPath`. Throws a {@link ThroughlineError} that names file, line and column. */
-export async function loadPlan(files: SourceFiles, planPath: string): Promise<LoadedPlan> {
+export async function loadPlan(
+  files: SourceFiles,
+  planPath: string,
+  check: PlanCheck = () => [],
+): Promise<LoadedPlan> {
   const path = normalizePath(planPath);
   if ((await files.kind(path)) !== 'file') {
     throw new ThroughlineError('TL_PLAN_NOT_FOUND', `There is no plan at ${path}`, {
@@ -52,7 +69,7 @@ export async function loadPlan(files: SourceFiles, planPath: string): Promise<Lo
   };
 
   const jobPath = await named(['train', 'job'], plan.train.job, 'file');
-  const job = parseJobManifest(await files.read(jobPath, MAX_JOB_BYTES), jobPath);
+  const { job, document: manifest } = readJobManifest(await files.read(jobPath, MAX_JOB_BYTES), jobPath);
   let trainingContext = posix.dirname(jobPath);
   if (plan.train.build) {
     const { context, dockerfile, image } = plan.train.build;
@@ -68,14 +85,20 @@ export async function loadPlan(files: SourceFiles, planPath: string): Promise<Lo
   }
   const buildContext = await named(['build', 'context'], plan.build.context, 'directory');
   await named(['build', 'dockerfile'], plan.build.dockerfile, 'file', buildContext);
-  const waiting = plan.deploy.findIndex(({ approval }) => approval === 'required');
-  if (waiting >= 0) {
-    throw new ThroughlineError('TL_PLAN_UNSUPPORTED', 'This version cannot wait for an approval', {
-      expected: 'approval: none',
-      where: document.locate(['deploy', waiting, 'approval']),
+  const [violation, ...others] = check(plan, job).map(
+    ({ file: where, path: at, problem }): Problem => ({
+      code: 'TL_NOT_ALLOWED',
+      ...problem,
+      where: (where === 'plan' ? document : manifest).locate(at),
+    }),
+  );
+  if (violation) {
+    throw ThroughlineError.from({
+      ...violation,
+      ...(others.length > 0 ? { also: others.slice(0, 20) } : {}),
     });
   }
-  return { plan, job, trainingContext, buildContext };
+  return { plan, job, jobPath, trainingContext, buildContext };
 }
 
 /** Adds the place in the plan to an error about a path that the plan names. */
@@ -154,6 +177,6 @@ function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
 }
 
 function shorten(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value);
+  const text = redact(JSON.stringify(value) ?? String(value));
   return text.length > 120 ? `${text.slice(0, 117)}…` : text;
 }

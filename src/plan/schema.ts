@@ -61,14 +61,17 @@ const branch = z
 export const REPOSITORY_PATTERN =
   /^(?:(?:https?|ssh|file):\/\/[^\s\0-\x1f]+|[A-Za-z0-9_.-]+@[A-Za-z0-9.-]+:[^\s\0-\x1f]+|\/[^\0-\x1f]+)$/;
 
-/** A password, or whatever stands before the @ of an http URL: often a token (I9). */
-export const HOLDS_SECRET = /^(?:https?:\/\/[^/@]*@|[a-z]+:\/\/[^/@]*:[^/@]*@)/i;
+/** A password; whatever stands before the @ of an http URL, or in a query: often a token (I9). */
+export const HOLDS_SECRET = /^(?:https?:\/\/[^/@]*@|[a-z]+:\/\/[^/@]*:[^/@]*@|[a-z]+:\/\/[^?#]*[?#])/i;
 
 const repository = z
   .string()
   .max(2048)
   .regex(REPOSITORY_PATTERN, 'expected an https, ssh or file URL of a git repository')
-  .refine((url) => !HOLDS_SECRET.test(url), 'expected a URL without a password: secrets are never in a plan');
+  .refine(
+    (url) => !HOLDS_SECRET.test(url),
+    'expected a URL without user, password and query: secrets are never in a plan',
+  );
 
 const parameterName = z
   .string()
@@ -116,25 +119,46 @@ const train = z.strictObject({
   timeout: duration.default(6 * 3600),
 });
 
-const deploy = z.strictObject({
-  environment: label,
-  approval: z.enum(['none', 'required']).default('none'),
-  repository: repository.describe('The GitOps repository'),
-  branch: branch.default('main'),
-  manifest: z
-    .string()
-    .max(1024)
-    .regex(SAFE_PATH, 'expected a path below the root of the GitOps repository: relative, with /, without ..')
-    .describe('The manifest, relative to the root of the GitOps repository'),
-  container: label.describe('The container whose image and environment are set'),
-  argocd: z
-    .strictObject({
-      application: label,
-      namespace: label.default('argocd'),
-      timeout: duration.default(15 * 60),
-    })
-    .optional(),
-});
+const deploy = z
+  .strictObject({
+    environment: label,
+    approval: z
+      .enum(['none', 'required'])
+      .default('none')
+      .describe('Whether somebody has to approve it (`throughline approve`)'),
+    approvalTimeout: duration
+      .default(3 * 86_400)
+      .describe('How long is waited for that; the release ends REJECTED afterwards'),
+    escalation: z
+      .strictObject({
+        after: duration,
+        note: z.string().min(1).max(500).describe('What to tell, and whom: it stands in status and events'),
+      })
+      .optional()
+      .describe('What is said when nobody has answered for a while'),
+    repository: repository.describe('The GitOps repository'),
+    branch: branch.default('main'),
+    manifest: z
+      .string()
+      .max(1024)
+      .regex(
+        SAFE_PATH,
+        'expected a path below the root of the GitOps repository: relative, with /, without ..',
+      )
+      .describe('The manifest, relative to the root of the GitOps repository'),
+    container: label.describe('The container whose image and environment are set'),
+    argocd: z
+      .strictObject({
+        application: label,
+        namespace: label.default('argocd'),
+        timeout: duration.default(15 * 60),
+      })
+      .optional(),
+  })
+  .refine(({ approvalTimeout, escalation }) => !escalation || escalation.after < approvalTimeout, {
+    message: 'expected an escalation before the approval’s own deadline',
+    path: ['escalation', 'after'],
+  });
 
 export const planSchema = z.strictObject({
   apiVersion: z.literal('throughline.dev/v1alpha1'),

@@ -16,7 +16,7 @@ import { TrustedRoot } from '@sigstore/protobuf-specs';
 import { DSSEBundleBuilder, FulcioSigner, RekorWitness, type Signer, type Witness } from '@sigstore/sign';
 import { toSignedEntity, toTrustMaterial, Verifier } from '@sigstore/verify';
 import { messageOf, ThroughlineError } from '../domain/errors.js';
-import { matches } from './patterns.js';
+import { matches } from '../domain/patterns.js';
 import { STATEMENT_TYPE, type Statement } from './statements.js';
 
 /** What signs, and who has seen it. */

@@ -2,8 +2,8 @@
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import { type Problem, ThroughlineError } from '../domain/errors.js';
-import { releaseIdOf, sha256Hex } from '../domain/ids.js';
-import type { ReleaseRequest, SpinnakerExecution } from '../domain/release.js';
+import { type ReleaseId, releaseIdOf, sha256Hex } from '../domain/ids.js';
+import type { ReleaseRequest, ReleaseScope, SpinnakerExecution } from '../domain/release.js';
 import { formatTraceparent, parseTraceparent, releaseContext } from '../domain/trace.js';
 import { checkRepositoryUrl } from '../git/index.js';
 import { DEFAULT_PLAN_PATH, normalizePath, parametersSchema } from '../plan/index.js';
@@ -35,6 +35,10 @@ export const triggerSchema = z.strictObject({
     .max(512)
     .optional()
     .describe('W3C Trace Context of the caller, instead of the header'),
+  executionTrace: z
+    .boolean()
+    .default(false)
+    .describe('Join the trace that Echo derives from the execution’s id, where there is no traceparent'),
   tracestate: text(512).optional(),
   baggage: text(8192).optional(),
   execution: z
@@ -48,10 +52,10 @@ export const triggerSchema = z.strictObject({
       context: z
         .looseObject({
           restartDetails: z
-            .looseObject({ restartTime: z.union([z.number(), z.string().max(100)]).optional() })
-            .optional(),
+            .looseObject({ restartTime: z.union([z.number(), z.string().max(100)]).nullish() })
+            .nullish(),
         })
-        .optional(),
+        .nullish(),
     })
     .optional()
     .describe('Spinnaker’s stage'),
@@ -70,6 +74,12 @@ export interface TriggerContext {
   readonly tracestate?: string | undefined;
   readonly baggage?: string | undefined;
   readonly requestedBy?: string | undefined;
+  /** Who the caller is, by its credentials. */
+  readonly triggeredBy?: string | undefined;
+  /** What it may release; everything where that is not said. */
+  readonly within?: readonly ReleaseScope[] | undefined;
+  /** Seconds after which the release is canceled where nobody asks for it. */
+  readonly pollLease?: number | undefined;
   /** Base of the URLs that releases have, without a slash at its end; undefined where there is no gateway. */
   readonly releasesUrl?: string | undefined;
   /** When the request arrived. */
@@ -84,17 +94,17 @@ export interface ParsedTrigger {
 
 /** Throws TL_REQUEST_INVALID, TL_REPOSITORY_INVALID, TL_PATH_UNSAFE or TL_TRACEPARENT_INVALID. */
 export function parseTrigger(body: unknown, context: TriggerContext): ParsedTrigger {
-  refuseUnresolved(body);
-  const parsed = triggerSchema.safeParse(body);
-  if (!parsed.success) throw invalidTrigger(parsed.error);
-  const trigger = parsed.data;
+  const trigger = parseBody(triggerSchema, body);
   checkRepositoryUrl(trigger.repository);
   const planPath = normalizePath(trigger.plan);
   const ref = trigger.ref ?? trigger.trigger?.hash ?? trigger.trigger?.branch ?? 'HEAD';
   const spinnaker = spinnakerExecution(trigger);
   const key = trigger.idempotencyKey ?? context.idempotencyKey ?? spinnakerKey(trigger) ?? randomUUID();
   const release = releaseIdOf(key);
-  const callerText = trigger.traceparent ?? context.traceparent;
+  const callerText =
+    trigger.traceparent ??
+    context.traceparent ??
+    (trigger.executionTrace && trigger.execution ? executionTraceparent(trigger.execution.id) : undefined);
   const caller = callerText === undefined ? undefined : parseTraceparent(callerText);
   const run = releaseContext(release, caller);
   return {
@@ -113,6 +123,9 @@ export function parseTrigger(body: unknown, context: TriggerContext): ParsedTrig
       url: context.releasesUrl && `${context.releasesUrl}/${release}`,
       spinnaker,
       requestedBy: trigger.trigger?.user ?? context.requestedBy,
+      ...(context.triggeredBy === undefined ? {} : { triggeredBy: context.triggeredBy }),
+      ...(context.within === undefined ? {} : { within: context.within }),
+      ...(context.pollLease === undefined ? {} : { pollLease: context.pollLease }),
       requestedAt: context.at.toISOString(),
     },
     fingerprint: sha256Hex(
@@ -124,10 +137,15 @@ export function parseTrigger(body: unknown, context: TriggerContext): ParsedTrig
 /** Spinnaker's key (FACTS): the execution, the stage's place in it, and its restart. */
 function spinnakerKey(trigger: z.output<typeof triggerSchema>): string | undefined {
   if (!trigger.execution) return undefined;
-  const restart = trigger.stage?.context?.restartDetails?.restartTime ?? '';
-  return ['spinnaker', trigger.execution.id, trigger.stage?.refId ?? trigger.stage?.id ?? '', restart].join(
-    '/',
-  );
+  return executionKey(trigger.execution, trigger.stage);
+}
+
+function executionKey(
+  execution: NonNullable<z.output<typeof triggerSchema>['execution']>,
+  stage: z.output<typeof triggerSchema>['stage'],
+): string {
+  const restart = stage?.context?.restartDetails?.restartTime ?? '';
+  return ['spinnaker', execution.id, stage?.refId ?? stage?.id ?? '', restart].join('/');
 }
 
 function spinnakerExecution(trigger: z.output<typeof triggerSchema>): SpinnakerExecution | undefined {
@@ -142,20 +160,84 @@ function spinnakerExecution(trigger: z.output<typeof triggerSchema>): SpinnakerE
 }
 
 /** Orca sends an expression that it could not evaluate as it is; acting on the text would be worse than refusing it. */
-function refuseUnresolved(body: unknown, path: readonly string[] = []): void {
-  if (typeof body === 'string' && body.includes('${')) {
-    throw new ThroughlineError(
-      'TL_REQUEST_INVALID',
-      `The field ${path.join('.') || 'body'} holds an unresolved expression`,
-      {
-        expected: 'a value, not a pipeline expression',
-        found: 'an expression that Spinnaker could not evaluate',
-        hint: 'Check the expression in the webhook stage’s payload.',
-      },
-    );
+export function refuseUnresolved(body: unknown): void {
+  const left: { readonly value: unknown; readonly path: string }[] = [{ value: body, path: '' }];
+  for (let next = left.pop(); next; next = left.pop()) {
+    const { value, path } = next;
+    if (typeof value === 'string' && value.includes('${')) throw unresolved(path);
+    if (typeof value !== 'object' || value === null) continue;
+    for (const [name, one] of Object.entries(value)) {
+      if (name.includes('${')) throw unresolved(path);
+      left.push({ value: one, path: path.length > 200 ? path : [path, name].filter(Boolean).join('.') });
+    }
   }
-  if (typeof body !== 'object' || body === null || path.length > 20) return;
-  for (const [name, value] of Object.entries(body)) refuseUnresolved(value, [...path, name]);
+}
+
+function unresolved(path: string): ThroughlineError {
+  return new ThroughlineError(
+    'TL_REQUEST_INVALID',
+    `The field ${path.slice(0, 200) || 'body'} holds an unresolved expression`,
+    {
+      expected: 'a value, not a pipeline expression',
+      found: 'an expression that Spinnaker could not evaluate',
+      hint: 'Check the expression in the webhook stage’s payload.',
+    },
+  );
+}
+
+/** Body of `POST /v1/releases/cancel`: the key of a trigger, as the trigger had it. */
+export const cancelSchema = z
+  .strictObject({
+    idempotencyKey: triggerSchema.shape.idempotencyKey,
+    execution: triggerSchema.shape.execution,
+    stage: triggerSchema.shape.stage,
+  })
+  .refine(({ idempotencyKey, execution }) => idempotencyKey !== undefined || execution !== undefined, {
+    message: 'expected idempotencyKey, or execution and stage, as the trigger had them',
+  });
+
+/** Body of `POST /v1/releases/{id}/approve` and `…/reject`. */
+export const decisionSchema = z.strictObject({
+  comment: text(1_000).optional().describe('Why'),
+  environment: text(100).optional().describe('Which deployment; the one that waits where it is absent'),
+  by: text(200)
+    .optional()
+    .describe('Who, where the gateway asks for no credentials; otherwise it is whose they are'),
+});
+
+/** The release that a trigger with this key started, or would start. Throws TL_REQUEST_INVALID. */
+export function releaseOfKey(body: unknown, header: string | undefined): ReleaseId {
+  const given = body ?? {};
+  const { idempotencyKey, execution, stage } = parseBody(
+    cancelSchema,
+    header !== undefined && Object.keys(given).length === 0 ? { idempotencyKey: header } : given,
+  );
+  return releaseIdOf(idempotencyKey ?? header ?? (execution ? executionKey(execution, stage) : ''));
+}
+
+/** Throws TL_REQUEST_INVALID, naming every field that is wrong. */
+export function parseBody<Schema extends z.ZodType>(schema: Schema, body: unknown): z.output<Schema> {
+  const value = unquoted(body);
+  refuseUnresolved(value);
+  const parsed = schema.safeParse(value);
+  if (!parsed.success) throw invalidTrigger(parsed.error);
+  return parsed.data;
+}
+
+/** A payload that was a string may arrive as a JSON string with JSON in it. */
+function unquoted(body: unknown): unknown {
+  if (typeof body !== 'string') return body;
+  try {
+    return JSON.parse(body);
+  } catch {
+    return body;
+  }
+}
+
+/** Spinnaker's Echo: the trace and its root span are the first bytes of the SHA-256 of the execution's id. */
+function executionTraceparent(execution: string): string {
+  const hash = sha256Hex(execution);
+  return `00-${hash.slice(0, 32)}-${hash.slice(32, 48)}-01`;
 }
 
 function invalidTrigger(error: z.ZodError): ThroughlineError {

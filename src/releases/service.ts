@@ -3,21 +3,49 @@
 import {
   type Client,
   type Connection,
+  isGrpcServiceError,
   WorkflowExecutionAlreadyStartedError,
   type WorkflowExecutionDescription,
+  type WorkflowExecutionInfo,
   WorkflowIdConflictPolicy,
   WorkflowIdReusePolicy,
   WorkflowNotFoundError,
+  WorkflowUpdateFailedError,
+  WorkflowUpdateRPCTimeoutOrCancelledError,
 } from '@temporalio/client';
-import { type Problem, ThroughlineError } from '../domain/errors.js';
+import { executionInfoFromRaw } from '@temporalio/client/lib/helpers.js';
+import { ApplicationFailure } from '@temporalio/common';
+import type { ApprovalRecord, Decision } from '../domain/approval.js';
+import { isErrorCode, type Problem, ThroughlineError } from '../domain/errors.js';
 import { isReleaseId, type ReleaseId } from '../domain/ids.js';
-import type { OutcomeStatus, ReleaseRecord, ReleaseRequest } from '../domain/release.js';
-import { FINGERPRINT_MEMO, RECORD_MEMO, RELEASE_WORKFLOW, STATUS_QUERY } from '../domain/temporal-names.js';
-import { redact } from '../git/index.js';
+import type { OutcomeStatus, ReleaseRecord, ReleaseRequest, ReleaseScope } from '../domain/release.js';
+import {
+  CALLER_MEMO,
+  DECIDE_UPDATE,
+  FINGERPRINT_MEMO,
+  POLLED_SIGNAL,
+  RECORD_MEMO,
+  RELEASE_WORKFLOW,
+  STATUS_QUERY,
+} from '../domain/temporal-names.js';
+import { redact } from '../domain/urls.js';
 import { reachTemporal } from '../temporal/connect.js';
 import { SEARCH_ATTRIBUTES } from '../workflows/search-attributes.js';
 import type { ParsedTrigger } from './request.js';
+import {
+  type Caller,
+  callerOf,
+  pendingActivities,
+  type ReleaseSummary,
+  type ReleaseView,
+  recordFromDescription,
+  summaryOf,
+} from './view.js';
 
+export type { Caller, PendingActivity, ReleaseSummary, ReleaseView } from './view.js';
+
+/** A decision that no worker takes within this time has to be made again. Milliseconds. */
+const UPDATE_TIMEOUT_MS = 10_000;
 /** A worker that does not answer a query within this time is not waited for. Milliseconds. */
 const QUERY_TIMEOUT_MS = 3_000;
 
@@ -29,43 +57,35 @@ export interface StartedRelease {
   readonly created: boolean;
 }
 
-/** An activity that is being tried, and what it says. */
-export interface PendingActivity {
-  readonly activity: string;
-  readonly attempt: number;
-  /** Whether a worker has it; otherwise it waits for its next try, or for a worker. */
-  readonly running: boolean;
-  /** What its worker said last that it was doing. */
-  readonly doing?: string | undefined;
-  /** Why the last attempt failed. */
-  readonly lastFailure?: string | undefined;
-}
-
-export interface ReleaseView {
-  readonly record: ReleaseRecord;
-  readonly pending: readonly PendingActivity[];
-  /** Set where the record is what Temporal alone knows, as no worker answered. */
-  readonly note?: string | undefined;
-}
-
-export interface ReleaseSummary {
-  readonly release: string;
-  readonly status: 'RUNNING' | OutcomeStatus;
-  readonly model?: string | undefined;
-  readonly commit?: string | undefined;
-  readonly modelId?: string | undefined;
-  readonly imageDigest?: string | undefined;
-  readonly traceId?: string | undefined;
-  readonly startedAt: string;
-  readonly endedAt?: string | undefined;
-}
-
 export interface ListFilter {
   readonly model?: string | undefined;
   readonly status?: 'RUNNING' | OutcomeStatus | undefined;
   readonly traceId?: string | undefined;
   readonly commit?: string | undefined;
+  readonly environment?: string | undefined;
+  /** Spinnaker's. */
+  readonly execution?: string | undefined;
+  /** ISO 8601. */
+  readonly startedAfter?: string | undefined;
+  readonly startedBefore?: string | undefined;
+  /** Of these alone, where whoever asks may not see all of them. */
+  readonly within?: readonly ReleaseScope[] | undefined;
   readonly limit: number;
+  /** Where an earlier page ended. */
+  readonly cursor?: string | undefined;
+}
+
+/** What is known of a release that a key started before, for whoever decides who may be told. */
+export interface Joined {
+  readonly model: string | undefined;
+  readonly environments: readonly string[] | undefined;
+  readonly caller: Caller;
+}
+
+export interface ReleasePage {
+  readonly releases: readonly ReleaseSummary[];
+  /** Where the next page begins; undefined where this was the last. */
+  readonly cursor: string | undefined;
 }
 
 export interface ReleaseServiceOptions {
@@ -82,7 +102,11 @@ export class ReleaseService {
    * Starts the release of a trigger, or finds the one that the same key started before. I1: Temporal admits one
    * workflow of an id, ever, and the id is a function of the key; no gateway needs to know of another.
    */
-  async start({ request, fingerprint }: ParsedTrigger): Promise<StartedRelease> {
+  async start(
+    { request, fingerprint }: ParsedTrigger,
+    /** Whether whoever asks may be told of a release that somebody else began under the same key. */
+    mayJoin: (before: Joined) => boolean = () => true,
+  ): Promise<StartedRelease> {
     const { workflow } = this.options.client;
     const begin = () =>
       workflow.start(RELEASE_WORKFLOW, {
@@ -93,7 +117,10 @@ export class ReleaseService {
         workflowIdConflictPolicy: WorkflowIdConflictPolicy.FAIL,
         // A worker that dies in the middle of a workflow task is waited for this long; the server's default is 10 s.
         workflowTaskTimeout: '4s',
-        memo: { [FINGERPRINT_MEMO]: fingerprint },
+        memo: {
+          [FINGERPRINT_MEMO]: fingerprint,
+          [CALLER_MEMO]: { triggeredBy: request.triggeredBy, pollLease: request.pollLease } satisfies Caller,
+        },
         staticSummary: `${redact(request.repository)} at ${request.ref}`,
         typedSearchAttributes: [
           { key: SEARCH_ATTRIBUTES.trace, value: traceIdOf(request) },
@@ -108,63 +135,84 @@ export class ReleaseService {
       return { release: request.release, traceId: traceIdOf(request), traceparent, created: true };
     } catch (error) {
       if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
-      return this.startedBefore(request, fingerprint);
+      return this.startedBefore(request, fingerprint, mayJoin);
     }
   }
 
   /** Everything that is known of a release. Throws TL_RELEASE_NOT_FOUND. */
   async get(id: string): Promise<ReleaseView> {
     const description = await this.describe(id);
+    const caller = callerOf(description);
     const pending = pendingActivities(description);
     const kept = description.memo?.[RECORD_MEMO] as ReleaseRecord | undefined;
-    if (kept) return { record: kept, pending: [] };
+    if (kept) return { record: kept, caller, pending: [] };
     if (description.status.name === 'RUNNING') {
       const record = await this.query(id);
-      if (record) return { record, pending };
+      if (record) return { record, caller, pending };
       return {
         record: recordFromDescription(description, id as ReleaseId),
+        caller,
         pending,
         note: 'no worker answers; this is what Temporal knows',
       };
     }
-    return { record: recordFromDescription(description, id as ReleaseId), pending: [] };
+    return { record: recordFromDescription(description, id as ReleaseId), caller, pending: [] };
   }
 
-  /** The newest releases that match, newest first. */
-  async list(filter: ListFilter): Promise<ReleaseSummary[]> {
-    const query = [
-      `WorkflowType = '${RELEASE_WORKFLOW}'`,
-      ...equals(SEARCH_ATTRIBUTES.model.name, filter.model),
-      ...equals(SEARCH_ATTRIBUTES.commit.name, filter.commit),
-      ...equals(SEARCH_ATTRIBUTES.trace.name, filter.traceId),
-      ...(filter.status === 'RUNNING' ? [`ExecutionStatus = 'Running'`] : []),
-      ...(filter.status && filter.status !== 'RUNNING'
-        ? equals(SEARCH_ATTRIBUTES.outcome.name, filter.status)
-        : []),
-    ].join(' AND ');
-    return this.reach(async () => {
-      const found: ReleaseSummary[] = [];
-      for await (const info of this.options.client.workflow.list({
-        query,
-        pageSize: Math.min(filter.limit, 100),
-      })) {
-        const get = (key: (typeof SEARCH_ATTRIBUTES)[keyof typeof SEARCH_ATTRIBUTES]) =>
-          info.typedSearchAttributes.get(key);
-        found.push({
-          release: info.workflowId,
-          status: statusOf(info.status.name, get(SEARCH_ATTRIBUTES.outcome)),
-          model: get(SEARCH_ATTRIBUTES.model),
-          commit: get(SEARCH_ATTRIBUTES.commit),
-          modelId: get(SEARCH_ATTRIBUTES.modelId),
-          imageDigest: get(SEARCH_ATTRIBUTES.image),
-          traceId: get(SEARCH_ATTRIBUTES.trace),
-          startedAt: info.startTime.toISOString(),
-          endedAt: info.closeTime?.toISOString(),
-        });
-        if (found.length >= filter.limit) break;
-      }
-      return found;
+  /** The newest releases that match, newest first. Throws TL_REQUEST_INVALID where the cursor is none. */
+  async list(filter: ListFilter): Promise<ReleasePage> {
+    const { client, connection } = this.options;
+    const { namespace, loadedDataConverter } = client.options;
+    const answer = await this.reach(() =>
+      connection.workflowService.listWorkflowExecutions({
+        namespace,
+        query: visibilityQuery(filter),
+        pageSize: filter.limit,
+        nextPageToken: filter.cursor === undefined ? null : Buffer.from(filter.cursor, 'base64url'),
+      }),
+    ).catch((error) => {
+      if (filter.cursor === undefined || !isGrpcServiceError(error)) throw error;
+      throw new ThroughlineError('TL_REQUEST_INVALID', 'The cursor is not valid', {
+        expected: 'the cursor of an earlier page',
+      });
     });
+    const infos = await Promise.all(
+      answer.executions.map((raw) => executionInfoFromRaw(raw, loadedDataConverter, raw, namespace)),
+    );
+    const next = answer.nextPageToken;
+    return {
+      releases: infos.map((info) => summaryOf(info as WorkflowExecutionInfo)),
+      cursor: next && next.length > 0 ? Buffer.from(next).toString('base64url') : undefined,
+    };
+  }
+
+  /** Decides on a deployment that waits for somebody. Idempotent. Throws TL_RELEASE_NOT_FOUND, TL_APPROVAL_…. */
+  async decide(id: string, decision: Decision): Promise<ApprovalRecord> {
+    if (!isReleaseId(id)) throw releaseNotFound(id);
+    const handle = this.options.client.workflow.getHandle(id);
+    try {
+      return await this.reach(
+        () => handle.executeUpdate<ApprovalRecord, [Decision]>(DECIDE_UPDATE, { args: [decision] }),
+        UPDATE_TIMEOUT_MS,
+      );
+    } catch (error) {
+      if (error instanceof WorkflowUpdateFailedError) throw decisionProblem(error);
+      if (error instanceof WorkflowNotFoundError) {
+        await this.describe(id);
+        throw new ThroughlineError('TL_APPROVAL_NOT_AWAITED', `${id} has ended`);
+      }
+      if (error instanceof WorkflowUpdateRPCTimeoutOrCancelledError) {
+        throw new ThroughlineError('TL_WAITED_TOO_LONG', 'No worker took the decision', {
+          hint: 'Look whether workers run, then decide again: the same decision counts once.',
+        });
+      }
+      throw error;
+    }
+  }
+
+  /** Tells a release that its caller still asks for it. */
+  async polled(id: string): Promise<void> {
+    await this.reach(() => this.options.client.workflow.getHandle(id).signal(POLLED_SIGNAL));
   }
 
   /** Asks for the end of a release. Idempotent; false where there is no such release. */
@@ -175,12 +223,20 @@ export class ReleaseService {
       return true;
     } catch (error) {
       if (!(error instanceof WorkflowNotFoundError)) throw error;
-      // Temporal says "not found" of a finished workflow too.
-      return this.describe(id).then(
-        () => true,
-        () => false,
-      );
+      return this.knows(id); // Temporal says "not found" of a finished workflow too
     }
+  }
+
+  /** Whether there is such a release. */
+  async knows(id: string): Promise<boolean> {
+    if (!isReleaseId(id)) return false;
+    return this.describe(id).then(
+      () => true,
+      (error) => {
+        if (error instanceof ThroughlineError && error.code === 'TL_RELEASE_NOT_FOUND') return false;
+        throw error;
+      },
+    );
   }
 
   /** Whether Temporal answers. Throws TL_TEMPORAL_UNAVAILABLE. */
@@ -188,10 +244,15 @@ export class ReleaseService {
     await this.reach(() => this.options.connection.workflowService.getSystemInfo({}), 2_000);
   }
 
-  private async startedBefore(request: ReleaseRequest, fingerprint: string): Promise<StartedRelease> {
+  private async startedBefore(
+    request: ReleaseRequest,
+    fingerprint: string,
+    mayJoin: (before: Joined) => boolean,
+  ): Promise<StartedRelease> {
     const description = await this.describe(request.release);
     const before = description.memo?.[FINGERPRINT_MEMO];
-    if (before !== fingerprint) {
+    const { model, environments } = recordFromDescription(description, request.release);
+    if (before !== fingerprint || !mayJoin({ model, environments, caller: callerOf(description) })) {
       throw new ThroughlineError(
         'TL_IDEMPOTENCY_KEY_REUSED',
         `The key of ${request.release} was used for another request`,
@@ -206,11 +267,11 @@ export class ReleaseService {
   }
 
   private async describe(id: string): Promise<WorkflowExecutionDescription> {
-    if (!isReleaseId(id)) throw notFound(id);
+    if (!isReleaseId(id)) throw releaseNotFound(id);
     try {
       return await this.reach(() => this.options.client.workflow.getHandle(id).describe());
     } catch (error) {
-      if (error instanceof WorkflowNotFoundError) throw notFound(id);
+      if (error instanceof WorkflowNotFoundError) throw releaseNotFound(id);
       throw error;
     }
   }
@@ -234,74 +295,55 @@ function traceIdOf(request: ReleaseRequest): string {
   return request.trace.traceparent.split('-')[1] ?? '';
 }
 
-function notFound(id: string): ThroughlineError {
+export function releaseNotFound(id: string): ThroughlineError {
   return new ThroughlineError(
     'TL_RELEASE_NOT_FOUND',
     `There is no release ${JSON.stringify(id.slice(0, 100))}`,
   );
 }
 
-/** A condition of Temporal's list filter. Values are quoted; a quote in one is doubled. */
+/** A condition of Temporal's list filter. */
 function equals(name: string, value: string | undefined): string[] {
-  return value === undefined ? [] : [`${name} = '${value.replaceAll("'", "''")}'`];
+  return value === undefined ? [] : [`${name} = ${quoted(value)}`];
 }
 
-function statusOf(execution: string, outcome: string | undefined): 'RUNNING' | OutcomeStatus {
-  if (outcome) return outcome as OutcomeStatus;
-  if (execution === 'RUNNING' || execution === 'CONTINUED_AS_NEW') return 'RUNNING';
-  return execution === 'CANCELLED' ? 'CANCELED' : 'FAILED';
+/** A quote in a value is doubled. */
+const quoted = (value: string) => `'${value.replaceAll("'", "''")}'`;
+
+function visibilityQuery(filter: ListFilter): string {
+  const { within } = filter;
+  return [
+    `WorkflowType = '${RELEASE_WORKFLOW}'`,
+    ...equals(SEARCH_ATTRIBUTES.model.name, filter.model),
+    ...equals(SEARCH_ATTRIBUTES.commit.name, filter.commit),
+    ...equals(SEARCH_ATTRIBUTES.trace.name, filter.traceId),
+    ...equals(SEARCH_ATTRIBUTES.environments.name, filter.environment),
+    ...equals(SEARCH_ATTRIBUTES.spinnaker.name, filter.execution),
+    ...(filter.startedAfter ? [`StartTime >= ${quoted(filter.startedAfter)}`] : []),
+    ...(filter.startedBefore ? [`StartTime < ${quoted(filter.startedBefore)}`] : []),
+    ...(filter.status === 'RUNNING' ? [`ExecutionStatus = 'Running'`] : []),
+    ...(filter.status && filter.status !== 'RUNNING'
+      ? equals(SEARCH_ATTRIBUTES.outcome.name, filter.status)
+      : []),
+    ...(within ? [`(${within.map(scopeQuery).join(' OR ')})`] : []),
+  ].join(' AND ');
 }
 
-/** What Temporal alone knows of a release: without its worker, or when it never came to its end. */
-function recordFromDescription(description: WorkflowExecutionDescription, release: ReleaseId): ReleaseRecord {
-  const get = (key: (typeof SEARCH_ATTRIBUTES)[keyof typeof SEARCH_ATTRIBUTES]) =>
-    description.typedSearchAttributes.get(key);
-  const status = statusOf(description.status.name, get(SEARCH_ATTRIBUTES.outcome));
-  const problem: Problem = {
-    code: 'TL_INTERNAL',
-    message: `The workflow was closed as ${description.status.name} before the release came to its end`,
-    hint: `temporal workflow show --workflow-id ${release}`,
-  };
-  return {
-    release,
-    status,
-    request: {
-      repository: '',
-      ref: '',
-      planPath: '',
-      parameters: {},
-      requestedAt: description.startTime.toISOString(),
-    },
-    traceId: get(SEARCH_ATTRIBUTES.trace) ?? '',
-    traceparent: '',
-    model: get(SEARCH_ATTRIBUTES.model),
-    deployments: [],
-    stages: [],
-    ...(status === 'FAILED' ? { outcome: { status, problem } } : {}),
-    ...(status === 'CANCELED' ? { outcome: { status, reason: 'canceled on request' } } : {}),
-    endedAt: description.closeTime?.toISOString(),
-  };
+function scopeQuery({ models, environments }: ReleaseScope): string {
+  const among = (name: string, values: readonly string[]) => `${name} IN (${values.map(quoted).join(', ')})`;
+  const parts = [
+    ...(models ? [among(SEARCH_ATTRIBUTES.model.name, models)] : []),
+    ...(environments ? [among(SEARCH_ATTRIBUTES.environments.name, environments)] : []),
+  ];
+  return parts.length > 0 ? `(${parts.join(' AND ')})` : `WorkflowType = '${RELEASE_WORKFLOW}'`;
 }
 
-/** temporal.api.enums.v1.PendingActivityState */
-const PENDING_ACTIVITY_STATE_STARTED = 2;
-
-function pendingActivities(description: WorkflowExecutionDescription): PendingActivity[] {
-  return (description.raw.pendingActivities ?? []).map((activity) => ({
-    activity: activity.activityType?.name ?? '',
-    attempt: activity.attempt ?? 1,
-    running: activity.state === PENDING_ACTIVITY_STATE_STARTED,
-    doing: doingOf(activity.heartbeatDetails?.payloads?.[0]?.data),
-    lastFailure: activity.lastFailure?.message ?? undefined,
-  }));
-}
-
-function doingOf(payload: Uint8Array | null | undefined): string | undefined {
-  if (!payload) return undefined;
-  try {
-    const details = JSON.parse(Buffer.from(payload).toString('utf8')) as { doing?: unknown };
-    return typeof details.doing === 'string' ? details.doing : undefined;
-  } catch {
-    return undefined;
+/** The problem that the workflow refused a decision with. */
+function decisionProblem(error: WorkflowUpdateFailedError): unknown {
+  const { cause } = error;
+  const [problem] = cause instanceof ApplicationFailure ? ((cause.details ?? []) as unknown[]) : [];
+  if (typeof problem === 'object' && problem !== null && 'code' in problem && isErrorCode(problem.code)) {
+    return ThroughlineError.from(problem as Problem);
   }
+  return error;
 }

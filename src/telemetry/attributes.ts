@@ -42,6 +42,9 @@ export const ATTR = {
   attemptSilent: 'throughline.attempt.silent',
   podEnd: 'throughline.pod.end',
   application: 'throughline.argocd.application',
+  approvalDecision: 'throughline.approval.decision',
+  approvalBy: 'throughline.approval.by',
+  approvalComment: 'throughline.approval.comment',
   /** Of metrics. */
   stage: 'throughline.stage',
   activity: 'throughline.activity',

@@ -168,7 +168,11 @@ class RunProjection {
     const goesOn = this.next?.record?.stages.some(({ spanId }) => spanId === stage.spanId);
     if (!stage.endedAt && (!closing || goesOn)) return undefined;
     const type = TASK_TYPES[stage.type];
-    const environment = stage.type === 'deploy' ? stage.name.replace(/^deploy /, '') : undefined;
+    const environment = /^(?:deploy|approve) (.+)$/.exec(stage.name)?.[1];
+    const approval =
+      stage.type === 'approve'
+        ? record?.approvals?.find((one) => one.environment === environment)
+        : undefined;
     const cut = stage.endedAt ? undefined : this.cut();
     const failed = stage.status === 'FAILED';
     const errorType = stage.problem?.code ?? cut?.error;
@@ -187,6 +191,13 @@ class RunProjection {
         ...(type ? { [ATTR.taskType]: type } : {}),
         ...(environment ? { [ATTR.environment]: environment } : {}),
         ...(stage.type === 'train' && record?.training ? { [ATTR.jobName]: record.training.job } : {}),
+        ...(approval
+          ? {
+              [ATTR.approvalDecision]: approval.decision,
+              [ATTR.approvalBy]: approval.by,
+              ...(approval.comment ? { [ATTR.approvalComment]: approval.comment } : {}),
+            }
+          : {}),
         ...(errorType ? { [ATTR.errorType]: errorType } : {}),
       },
       error: failed && stage.problem ? `${stage.problem.message} [${stage.problem.code}]` : cut?.error,

@@ -15,7 +15,7 @@ import type { JobRunner } from '../activities/training/runner.js';
 import { ThroughlineError } from '../domain/errors.js';
 import type { Traced } from '../domain/observation.js';
 import type { GitOpsCommit } from '../domain/release.js';
-import type { Plan } from '../plan/index.js';
+import { type Plan, sealJob } from '../plan/index.js';
 import { attestRelease } from '../provenance/attest.js';
 import type { StatementSigner } from '../provenance/signing.js';
 import { ATTR, RESOURCE_ANNOTATION_PREFIX, TRACE_ANNOTATION } from '../telemetry/attributes.js';
@@ -113,7 +113,12 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
         );
         pinnedTrainer.catch(() => undefined);
         for (const check of checks) await check;
-        return { ...prepared, jobNamespace: (await placed).namespace, pinnedTrainer: await pinnedTrainer };
+        return {
+          ...prepared,
+          job: sealJob(prepared.job),
+          jobNamespace: (await placed).namespace,
+          pinnedTrainer: await pinnedTrainer,
+        };
       }),
 
     checkDeployments: (plan) => run((context) => checkTargets(plan, context)),
@@ -218,6 +223,7 @@ function gitOpsChange(change: DeploymentChange): GitOpsChange {
       datasetVersion: change.dataset.version,
       environment: change.environment,
       requestedAt: change.requestedAt,
+      approval: change.approval,
     },
     edit: (text) => editManifest(text, manifest, manifestChange(change)),
   };

@@ -3,7 +3,7 @@
 import { ApplicationFailure, activityInfo, CancelledFailure, Context } from '@temporalio/activity';
 import { type ErrorCode, messageOf, type Problem, ThroughlineError } from '../domain/errors.js';
 import type { ActivityTrace, AttemptRecord, Observation, Traced } from '../domain/observation.js';
-import { redact } from '../git/index.js';
+import { redact } from '../domain/urls.js';
 import type { Logger } from '../telemetry/log.js';
 
 export interface ActivityContext {

@@ -10,6 +10,8 @@ import type { OpenLineageSettings } from './event-sender.js';
 
 export interface WorkerConfig {
   readonly taskQueue: string;
+  /** File with the server's configuration: what releases and callers may do. */
+  readonly configuration: string | undefined;
   readonly runtime: 'local' | 'kubernetes';
   readonly kubernetes: KubernetesSettings;
   /** Everything that the local runtime keeps lies below this directory. */
@@ -86,6 +88,7 @@ const httpUrl = z.url({ protocol: /^https?$/, error: 'expected http://… or htt
 
 const schema = z.object({
   THROUGHLINE_TASK_QUEUE: z.string().min(1).default('throughline'),
+  THROUGHLINE_CONFIG: z.string().min(1).optional(),
   THROUGHLINE_RUNTIME: z.enum(['local', 'kubernetes'], 'expected local or kubernetes').default('local'),
   THROUGHLINE_JOB_NAMESPACE: z.string().min(1).optional(),
   THROUGHLINE_POD_START_TIMEOUT: z.coerce.number().min(1).max(86_400).default(600),
@@ -161,6 +164,7 @@ export function workerConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig
   const [, name = '', email = ''] = /^(.*) <(.*)>$/.exec(values.THROUGHLINE_GIT_AUTHOR) ?? [];
   return {
     taskQueue: values.THROUGHLINE_TASK_QUEUE,
+    configuration: values.THROUGHLINE_CONFIG,
     runtime: values.THROUGHLINE_RUNTIME,
     kubernetes: kubernetesSettings(values),
     data,

@@ -2,7 +2,7 @@
 import { type ManifestHistory, manifestHistory } from '../activities/gitops/history.js';
 import type { DeployedTemplate } from '../activities/gitops/manifest.js';
 import { messageOf } from '../domain/errors.js';
-import { redact } from '../git/index.js';
+import { redact } from '../domain/urls.js';
 import { type Deployed, deploymentsByHand } from '../lineage/by-hand.js';
 import type { LineageStore, ScannedTarget } from '../lineage/store.js';
 import type { Logger } from '../telemetry/log.js';

@@ -15,6 +15,7 @@ import { TrainingWatches } from '../activities/training/kubernetes/watches.js';
 import { LocalJobRunner } from '../activities/training/local.js';
 import type { JobRunner } from '../activities/training/runner.js';
 import { KubernetesApi } from '../kubernetes/api.js';
+import type { Allowed, ServerConfiguration } from '../policy/index.js';
 import { NO_POLICY, readPolicy } from '../provenance/policy.js';
 import { publicKeyOf, SignatureVerifier, type StatementSigner, signerOf } from '../provenance/signing.js';
 import type { Logger } from '../telemetry/log.js';
@@ -37,18 +38,28 @@ export interface Runtime {
 }
 
 /** What the worker's settings ask for. */
-export async function runtimeOf(config: WorkerConfig, log: Logger): Promise<Runtime> {
-  return config.runtime === 'kubernetes' ? kubernetesRuntime(config, log) : localRuntime(config);
+export async function runtimeOf(
+  config: WorkerConfig,
+  { allow }: ServerConfiguration,
+  log: Logger,
+): Promise<Runtime> {
+  return config.runtime === 'kubernetes'
+    ? kubernetesRuntime(config, allow, log)
+    : localRuntime(config, allow);
 }
 
 const gitopsOf = (config: WorkerConfig) =>
   new GitGitOpsRepository(gitCacheOf(config.data), config.gitIdentity);
 
-export function localRuntime(config: WorkerConfig): Runtime {
+/** `defaultNamespace` is where Jobs go whose manifest names none. */
+const sourceOf = ({ data }: WorkerConfig, allow: Allowed, defaultNamespace?: string) =>
+  gitSource(gitCacheOf(data), { allow, defaultNamespace });
+
+export function localRuntime(config: WorkerConfig, allow: Allowed): Runtime {
   const { data, workloadTelemetry } = config;
   return {
     adapters: {
-      source: gitSource(gitCacheOf(config.data)),
+      source: sourceOf(config, allow),
       runner: new LocalJobRunner({ data, workloadTelemetry, backoffSeconds: config.jobBackoffSeconds }),
       builder: new LocalImageBuilder({
         data,
@@ -77,9 +88,10 @@ export async function trustOf({ driftPolicy, signing }: Pick<WorkerConfig, 'drif
   return { policy, signatures: await SignatureVerifier.of(trusted) };
 }
 
-async function kubernetesRuntime(config: WorkerConfig, log: Logger): Promise<Runtime> {
+async function kubernetesRuntime(config: WorkerConfig, allow: Allowed, log: Logger): Promise<Runtime> {
   const { kubernetes, workloadTelemetry } = config;
   const api = await KubernetesApi.fromEnvironment();
+  const namespace = kubernetes.jobNamespace ?? api.namespace;
   const watches = new TrainingWatches(api, log);
   const registry = new OciProgramRegistry(kubernetes.ociProgram);
   const evidence = new OciProgramEvidence(new OciProgram(kubernetes.ociProgram));
@@ -90,11 +102,12 @@ async function kubernetesRuntime(config: WorkerConfig, log: Logger): Promise<Run
   const { ociImage, registrySecret, registryCertificates, handoverSeconds } = kubernetes;
   return {
     adapters: {
-      source: gitSource(gitCacheOf(config.data)),
+      source: sourceOf(config, allow, namespace),
       runner: new KubernetesJobRunner(api, watches, {
-        namespace: kubernetes.jobNamespace ?? api.namespace,
+        namespace,
         workloadTelemetry,
         podStartSeconds: kubernetes.podStartSeconds,
+        gitCache: gitCacheOf(config.data),
         handover: ociImage
           ? {
               image: ociImage,

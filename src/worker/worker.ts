@@ -10,6 +10,7 @@ import {
   Worker,
 } from '@temporalio/worker';
 import { DELIVERY_ID, DELIVERY_WORKFLOW } from '../domain/temporal-names.js';
+import type { ServerConfiguration } from '../policy/index.js';
 import { watchReleases } from '../releases/metrics.js';
 import { attemptContext } from '../telemetry/interceptors.js';
 import type { Logger } from '../telemetry/log.js';
@@ -38,6 +39,7 @@ export interface RunningWorker {
 
 export interface WorkerDependencies {
   readonly config: WorkerConfig;
+  readonly configuration: ServerConfiguration;
   /** Where Jobs run and images are built. */
   readonly runtime: WorkRuntime;
   /** What the worker polls by. */
@@ -49,7 +51,7 @@ export interface WorkerDependencies {
 }
 
 export async function startWorker(dependencies: WorkerDependencies): Promise<RunningWorker> {
-  const { config, runtime, connection, telemetry, log } = dependencies;
+  const { config, configuration, runtime, connection, telemetry, log } = dependencies;
   const { client, namespace } = dependencies.temporal;
   const identity = `${process.pid}@${hostname()}`;
   const { data } = config;
@@ -64,6 +66,7 @@ export async function startWorker(dependencies: WorkerDependencies): Promise<Run
       heartbeatTimeoutSeconds: config.heartbeatTimeoutSeconds,
       runtime: config.runtime,
       ...(runtime.adapters.signer ? { attests: true } : {}),
+      ...(configuration.approval.separate ? { separateApproval: true } : {}),
     },
     ...runtime.adapters,
     exporter,

@@ -10,6 +10,7 @@ import {
   upsertSearchAttributes,
   uuid4,
 } from '@temporalio/workflow';
+import { type ApprovalRecord, type AwaitedApproval, awaitingOf } from '../domain/approval.js';
 import type { Problem } from '../domain/errors.js';
 import type { CommitSha } from '../domain/ids.js';
 import {
@@ -56,12 +57,14 @@ export class StageEnded extends Error {
   }
 }
 
-type Facts = Pick<ReleaseRecord, 'model' | 'commit' | 'dataset' | 'training' | 'image'>;
+type Facts = Pick<ReleaseRecord, 'model' | 'commit' | 'dataset' | 'environments' | 'training' | 'image'>;
 
 export class ReleaseProgress {
   private readonly stages: Stage[] = [];
   private readonly deployments: GitOpsCommit[] = [];
   private facts: Facts = {};
+  private approvals: readonly ApprovalRecord[] = [];
+  private awaited: readonly AwaitedApproval[] = [];
   private outcome: Outcome | undefined;
   private endedAt: string | undefined;
 
@@ -101,12 +104,18 @@ export class ReleaseProgress {
     }
   }
 
-  planned(model: string, commit: CommitSha, dataset: DatasetReference): void {
-    this.facts = { ...this.facts, model, commit, dataset };
+  planned(
+    model: string,
+    commit: CommitSha,
+    dataset: DatasetReference,
+    environments: readonly string[],
+  ): void {
+    this.facts = { ...this.facts, model, commit, dataset, environments };
     upsertSearchAttributes([
       { key: SEARCH_ATTRIBUTES.model, value: model },
       { key: SEARCH_ATTRIBUTES.commit, value: commit },
       { key: SEARCH_ATTRIBUTES.dataset, value: `${dataset.name}@${dataset.version}` },
+      ...(environments.length > 0 ? [{ key: SEARCH_ATTRIBUTES.environments, value: [...environments] }] : []),
     ]);
     this.describe();
   }
@@ -121,6 +130,20 @@ export class ReleaseProgress {
   built(image: BuiltImage): void {
     this.facts = { ...this.facts, image };
     upsertSearchAttributes([{ key: SEARCH_ATTRIBUTES.image, value: image.digest }]);
+    this.describe();
+  }
+
+  /** A deployment waits for somebody; told again where there is more to say of it. */
+  awaits(approval: AwaitedApproval): void {
+    this.awaited = [
+      ...this.awaited.filter(({ environment }) => environment !== approval.environment),
+      approval,
+    ];
+    this.describe();
+  }
+
+  approved(approval: ApprovalRecord): void {
+    this.approvals = [...this.approvals, approval];
     this.describe();
   }
 
@@ -149,14 +172,17 @@ export class ReleaseProgress {
   }
 
   record(): ReleaseRecord {
-    const { repository, ref, planPath, parameters, requestedAt, spinnaker } = this.request;
+    const { repository, ref, planPath, parameters, requestedAt, requestedBy, triggeredBy, spinnaker } =
+      this.request;
     return {
       release: this.request.release,
       status: this.outcome?.status ?? 'RUNNING',
-      request: { repository, ref, planPath, parameters, requestedAt, spinnaker },
+      request: { repository, ref, planPath, parameters, requestedAt, requestedBy, triggeredBy, spinnaker },
       traceId: parseTraceparent(this.request.trace.traceparent).traceId,
       traceparent: this.request.trace.traceparent,
       ...this.facts,
+      ...(this.approvals.length > 0 ? { approvals: this.approvals } : {}),
+      ...(this.awaited.length > 0 ? { awaited: this.awaited } : {}),
       deployments: this.deployments,
       stages: this.stages,
       outcome: this.outcome,
@@ -183,6 +209,7 @@ export class ReleaseProgress {
 /** The release as Markdown, as the Temporal UI shows it. */
 function describeRelease(record: ReleaseRecord): string {
   const { model, commit, dataset, training, image, outcome } = record;
+  const awaiting = awaitingOf(record);
   const metrics = Object.entries(training?.metrics ?? {}).map(([name, value]) => `${name} ${value}`);
   const lines = [
     `**${model ?? 'release'}** from ${record.request.repository} at ${record.request.ref}`,
@@ -193,6 +220,16 @@ function describeRelease(record: ReleaseRecord): string {
     ...(dataset ? [`dataset \`${dataset.name}@${dataset.version}\`  `] : []),
     ...(training ? [`model \`${training.id}\` ${training.digest} (${metrics.join(', ')})  `] : []),
     ...(image ? [`image \`${image.reference}\`  `] : []),
+    ...(awaiting
+      ? [
+          `**${awaiting.environment} waits for an approval** until ${awaiting.until}: \`throughline approve ${record.release}\`  `,
+          ...(awaiting.escalated ? [`${awaiting.escalated.note}  `] : []),
+        ]
+      : []),
+    ...(record.approvals ?? []).map(
+      ({ environment, decision, by, at, comment }) =>
+        `${environment}: ${decision} by ${by} at ${at}${comment ? `: ${comment}` : ''}  `,
+    ),
     ...record.deployments.map(
       (one) =>
         `${one.environment}: GitOps commit \`${one.commit}\`${one.synced ? `, running in ${one.synced.pods.join(', ')}` : ''}  `,

@@ -11,6 +11,7 @@ import {
   startChild,
 } from '@temporalio/workflow';
 import type { DeploymentChange, PreparedRelease } from '../activities/index.js';
+import type { ApprovalRecord } from '../domain/approval.js';
 import { type CommitSha, jobNameOf, type ReleaseId } from '../domain/ids.js';
 import type {
   BuiltImage,
@@ -22,10 +23,12 @@ import type {
 } from '../domain/release.js';
 import type { TraceCarrier } from '../domain/trace.js';
 import type { Deployment } from '../plan/schema.js';
+import { Approvals } from './approval.js';
 import { attestedOf } from './attest.js';
 import { asWorkflowFailure, problemOf } from './failures.js';
 import { judge } from './gate.js';
 import { imageAnnotations, trainerAnnotations } from './image.js';
+import { LeaseExpired, leased } from './lease.js';
 import { activities } from './policies.js';
 import { ReleaseProgress, StageEnded } from './progress.js';
 import type { deliverTrace } from './trace-delivery.js';
@@ -36,21 +39,25 @@ const QUEUE_SECONDS = 7 * 86_400;
 export async function release(request: ReleaseRequest): Promise<ReleaseRecord> {
   const progress = new ReleaseProgress(request);
   const begun = new Begun(request);
+  const approvals = new Approvals(request, progress);
   // 0.1.0 checked targets and resolved the trainer's image after the plan was prepared, and waited for its Job to be let go of.
   const atOnce = patched('checks-at-once');
   let prepared: PreparedRelease | undefined;
   let outcome: Outcome;
   try {
-    prepared = await plan(request, progress, atOnce);
-    const model = await train(request, prepared, progress, begun, atOnce);
-    await evaluate(prepared, model, progress);
-    const image = await build(request, prepared, model, progress, begun);
-    const attested = await attest(request, prepared, progress); // before it is deployed: an admission controller may ask for it
-    for (const target of prepared.plan.deploy) {
-      await deploy(request, prepared, model, image, target, progress, begun);
-    }
-    if (prepared.plan.deploy.length > 0) await attest(request, prepared, progress, attested);
-    await begun.settling;
+    await leased(request.pollLease, async () => {
+      prepared = await plan(request, progress, atOnce);
+      const model = await train(request, prepared, progress, begun, atOnce);
+      await evaluate(prepared, model, progress);
+      const image = await build(request, prepared, model, progress, begun);
+      const attested = await attest(request, prepared, progress); // before it is deployed: an admission controller may ask for it
+      for (const target of prepared.plan.deploy) {
+        const approval = await approve(prepared, target, progress, approvals);
+        await deploy(request, prepared, model, image, target, approval, progress, begun);
+      }
+      if (prepared.plan.deploy.length > 0) await attest(request, prepared, progress, attested);
+      await begun.settling;
+    });
     outcome = { status: 'SUCCEEDED' };
   } catch (error) {
     // I6: whatever ended the release, what it started ends with it, and what got through is recorded.
@@ -70,8 +77,9 @@ function plan(request: ReleaseRequest, progress: ReleaseProgress, atOnce: boolea
       request,
     );
     const { name } = prepared.plan.metadata;
-    progress.planned(name, prepared.commit, prepared.plan.train.dataset);
-    const targets = prepared.plan.deploy.map(({ environment }) => environment).join(', ');
+    const environments = prepared.plan.deploy.map(({ environment }) => environment);
+    progress.planned(name, prepared.commit, prepared.plan.train.dataset, environments);
+    const targets = environments.join(', ');
     if (targets && !atOnce) {
       await activities('prepare', `check ${targets}`, prepared.settings).checkDeployments(prepared.plan);
     }
@@ -86,7 +94,7 @@ async function train(
   begun: Begun,
   atOnce: boolean,
 ): Promise<TrainedModel> {
-  const { plan, commit, job, jobNamespace, trainingContext, parameters, settings } = prepared;
+  const { plan, commit, job, jobPath, jobNamespace, trainingContext, parameters, settings } = prepared;
   let letGo: (() => Promise<void>) | undefined;
   const trained = await progress.stage('train', 'train', async (trace) => {
     const { name: model } = plan.metadata;
@@ -113,6 +121,7 @@ async function train(
       repository: request.repository,
       commit,
       manifest: job,
+      manifestPath: jobPath,
       image,
       modelRepository: jobNamespace && `${plan.build.image}-model`,
       context: trainingContext,
@@ -217,12 +226,26 @@ async function attest(
   return signed.map(({ statement }) => statement);
 }
 
+/** Where the plan asks for it, somebody lets the release into the environment, or does not. */
+async function approve(
+  { settings }: PreparedRelease,
+  target: Deployment,
+  progress: ReleaseProgress,
+  approvals: Approvals,
+): Promise<ApprovalRecord | undefined> {
+  if (target.approval !== 'required') return undefined;
+  return progress.stage('approve', `approve ${target.environment}`, () =>
+    approvals.of(target, settings.separateApproval ?? false),
+  );
+}
+
 function deploy(
   request: ReleaseRequest,
   { plan, commit, settings }: PreparedRelease,
   model: TrainedModel,
   image: BuiltImage,
   target: Deployment,
+  approval: ApprovalRecord | undefined,
   progress: ReleaseProgress,
   begun: Begun,
 ): Promise<void> {
@@ -242,6 +265,7 @@ function deploy(
       sourceCommit: commit,
       dataset: plan.train.dataset,
       ...request.trace,
+      approval,
       requestedAt: request.requestedAt,
       committedAt: new Date().toISOString(),
     };
@@ -325,6 +349,7 @@ class Begun {
 
 function outcomeOf(error: unknown): Outcome {
   if (error instanceof StageEnded) return error.outcome;
+  if (error instanceof LeaseExpired) return { status: 'CANCELED', reason: error.message };
   if (isCancellation(error)) return { status: 'CANCELED', reason: 'canceled on request' };
   const problem = problemOf(error);
   if (problem.code === 'TL_RELEASE_SUPERSEDED') return { status: 'SUPERSEDED', problem };

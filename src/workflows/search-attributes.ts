@@ -13,4 +13,5 @@ export const SEARCH_ATTRIBUTES = {
   trace: keyword('TraceId'),
   spinnaker: keyword('SpinnakerExecution'),
   outcome: keyword('ReleaseOutcome'),
+  environments: defineSearchAttributeKey('Environment', 'KEYWORD_LIST'),
 } as const;

@@ -8,6 +8,7 @@ import { defaultResource, resourceFromAttributes } from '@opentelemetry/resource
 import { BatchSpanProcessor } from '@opentelemetry/sdk-trace-base';
 import { OpenTelemetryPlugin } from '@temporalio/interceptors-opentelemetry-v2';
 import { NativeConnection, Worker } from '@temporalio/worker';
+import { NO_CONFIGURATION } from '../../dist/policy/index.js';
 import { createLogger } from '../../dist/telemetry/log.js';
 import { startTelemetry } from '../../dist/telemetry/sdk.js';
 import { createActivities } from '../../dist/worker/activities.js';
@@ -29,7 +30,7 @@ const activities = createActivities({
   worker: identity,
   log,
   settings: { heartbeatTimeoutSeconds: config.heartbeatTimeoutSeconds, runtime: 'local' },
-  ...localRuntime(config).adapters,
+  ...localRuntime(config, NO_CONFIGURATION.allow).adapters,
   exporter: undefined,
   resource,
   traces: undefined, // the plugin's part

@@ -99,8 +99,8 @@ describe('a release that succeeds', () => {
     });
 
     const found = await world.releases.list({ model: 'whole', limit: 10 });
-    expect(found.map(({ release }) => release)).toEqual([record.release]);
-    expect(await world.releases.list({ traceId, limit: 10 })).toHaveLength(1);
+    expect(found.releases.map(({ release }) => release)).toEqual([record.release]);
+    expect((await world.releases.list({ traceId, limit: 10 })).releases).toHaveLength(1);
     // The record is kept where it can be read without a worker.
     const description = await world.client.client.workflow.getHandle(record.release).describe();
     expect(description.memo?.release).toMatchObject({ status: 'SUCCEEDED', traceId });
@@ -416,12 +416,12 @@ describe('while Temporal is away', () => {
     const { port } = silent.address() as { port: number };
     await new Promise((resolve) => silent.close(resolve));
     const away = temporalClient({ address: `127.0.0.1:${port}` });
-    const gateway = createGateway({
+    const gateway = await createGateway({
       releases: new ReleaseService({ ...away, taskQueue: 'q' }),
       log: createLogger('t', 'silent'),
       publicUrl: undefined,
     });
-    const answer = await gateway.inject({
+    const answer = await gateway.app.inject({
       method: 'POST',
       url: '/v1/releases',
       payload: { repository: 'https://git.example/x' },
@@ -429,8 +429,8 @@ describe('while Temporal is away', () => {
     expect(answer.statusCode).toBe(503);
     expect(answer.headers['retry-after']).toBe('10');
     expect(answer.json().error.code).toBe('TL_TEMPORAL_UNAVAILABLE');
-    expect((await gateway.inject('/readyz')).statusCode).toBe(503);
-    expect((await gateway.inject('/healthz')).statusCode).toBe(200);
+    expect((await gateway.app.inject('/readyz')).statusCode).toBe(503);
+    expect((await gateway.app.inject('/healthz')).statusCode).toBe(200);
     await gateway.close();
     await away.connection.close();
   });

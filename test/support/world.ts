@@ -6,7 +6,6 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import type { FastifyInstance } from 'fastify';
 import { freePort } from '../../src/dev/ports.js';
 import { temporalBinary } from '../../src/dev/temporal-binary.js';
 import {
@@ -17,7 +16,7 @@ import {
 import type { Problem } from '../../src/domain/errors.js';
 import type { OutcomeStatus } from '../../src/domain/release.js';
 import type { PresentedRelease } from '../../src/gateway/present.js';
-import { createGateway } from '../../src/gateway/server.js';
+import { createGateway, type Gateway, type GatewayOptions } from '../../src/gateway/server.js';
 import { ReleaseService } from '../../src/releases/service.js';
 import { createLogger } from '../../src/telemetry/log.js';
 import { type TemporalClient, temporalClient } from '../../src/temporal/connect.js';
@@ -162,7 +161,7 @@ export class World {
   private readonly workers = new Set<ChildProcess>();
   private temporal!: TemporalServer;
   private temporalOptions!: TemporalServerOptions;
-  private api!: FastifyInstance;
+  private api!: Gateway;
   client!: TemporalClient;
   releases!: ReleaseService;
   url!: string;
@@ -189,13 +188,15 @@ export class World {
     await world.client.connection.ensureConnected();
     await registerSearchAttributes(world.client.connection, 'default');
     world.releases = new ReleaseService({ ...world.client, taskQueue: 'throughline' });
-    world.api = createGateway({
-      releases: world.releases,
-      log: createLogger('test', 'silent'),
-      publicUrl: undefined,
-    });
+    world.api = await world.gateway();
     world.url = await world.api.listen({ host: '127.0.0.1', port: 0 });
     return world;
+  }
+
+  /** Another gateway, which does not listen yet. */
+  gateway(options: Partial<GatewayOptions> = {}): Promise<Gateway> {
+    const log = createLogger('test', 'silent');
+    return createGateway({ releases: this.releases, log, publicUrl: undefined, ...options });
   }
 
   get temporalAddress(): string {

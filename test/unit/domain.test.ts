@@ -4,7 +4,8 @@ import { parseResultFile, parseResultLog } from '../../src/activities/training/r
 import { ThroughlineError } from '../../src/domain/errors.js';
 import { isReleaseId, jobNameOf, releaseIdOf } from '../../src/domain/ids.js';
 import { formatTraceparent, parseTraceparent, releaseContext, spanIdOf } from '../../src/domain/trace.js';
-import { classifyPushFailure, redact } from '../../src/git/index.js';
+import { redact } from '../../src/domain/urls.js';
+import { classifyPushFailure } from '../../src/git/index.js';
 import { expandReferences } from '../../src/processes/references.js';
 import { parseTrigger } from '../../src/releases/request.js';
 import { judge } from '../../src/workflows/gate.js';

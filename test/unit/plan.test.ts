@@ -165,14 +165,14 @@ describe('loadPlan', () => {
       'TL_JOB_INVALID',
     ],
     [
-      'an approval',
+      'an escalation after the deadline',
       {
         'throughline.yaml': PLAN.replace(
           'container: inference',
-          'container: inference\n    approval: required',
+          'container: inference\n    approval: required\n    approvalTimeout: 1h\n    escalation: { after: 2h, note: call somebody }',
         ),
       },
-      'TL_PLAN_UNSUPPORTED',
+      'TL_PLAN_INVALID',
     ],
     ['no plan', { 'throughline.yaml': undefined }, 'TL_PLAN_NOT_FOUND'],
   ])('refuses a repository with %s', async (_, change, code) => {

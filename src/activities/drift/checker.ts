@@ -3,7 +3,7 @@
 import type { Drift, DriftCheck, ExpectedState } from '../../domain/drift.js';
 import { messageOf } from '../../domain/errors.js';
 import { splitImage } from '../../domain/ids.js';
-import { redact } from '../../git/index.js';
+import { redact } from '../../domain/urls.js';
 import { ApiError, type KubernetesApi, resourcePath } from '../../kubernetes/api.js';
 import { type Deployment, type Pod, selectorOf, WORKLOADS } from '../../kubernetes/objects.js';
 import { NO_POLICY, type Policy } from '../../provenance/policy.js';

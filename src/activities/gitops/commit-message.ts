@@ -1,5 +1,6 @@
 // The message of a GitOps commit, written and read: its trailers are how a later attempt finds what an earlier one did
 // (I3), and how a release sees that a newer one was there before it (I4).
+import type { ApprovalRecord } from '../../domain/approval.js';
 
 export interface DeployMessage {
   readonly release: string;
@@ -15,9 +16,12 @@ export interface DeployMessage {
   readonly environment: string;
   /** When the release was asked for. ISO 8601, UTC: the order between releases of one model. */
   readonly requestedAt: string;
+  /** Who let it go there, where somebody had to. */
+  readonly approval?: Pick<ApprovalRecord, 'by' | 'at' | 'comment'> | undefined;
 }
 
 export function formatMessage(message: DeployMessage): string {
+  const { approval } = message;
   const trailers = {
     'Release-Id': message.release,
     Traceparent: message.traceparent,
@@ -30,6 +34,8 @@ export function formatMessage(message: DeployMessage): string {
     'Dataset-Version': message.datasetVersion,
     Environment: message.environment,
     'Requested-At': message.requestedAt,
+    ...(approval ? { 'Approved-By': approval.by, 'Approved-At': approval.at } : {}),
+    ...(approval?.comment ? { 'Approval-Comment': approval.comment } : {}),
   };
   const lines = Object.entries(trailers).map(([name, value]) => `${name}: ${oneLine(value)}`);
   return `Deploy model ${oneLine(message.modelId)} with trace ${message.traceparent}\n\n${lines.join('\n')}\n`;

@@ -11,7 +11,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ThroughlineError } from '../../domain/errors.js';
 import { type CommitSha, parseCommitSha } from '../../domain/ids.js';
 import type { Observation } from '../../domain/observation.js';
-import { classifyPushFailure, gitIn, lastLines, Mirror, redact, remoteFailure } from '../../git/index.js';
+import { redact } from '../../domain/urls.js';
+import { classifyPushFailure, gitIn, lastLines, Mirror, remoteFailure } from '../../git/index.js';
 import { MAX_MANIFEST_BYTES, normalizePath } from '../../plan/index.js';
 import { pushObservation } from '../../telemetry/observations.js';
 import {

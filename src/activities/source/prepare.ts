@@ -1,8 +1,10 @@
 // From a request to what the release works with: the commit behind the ref, the plan at that commit, its parameters.
 import { ThroughlineError } from '../../domain/errors.js';
 import type { ReleaseRequest } from '../../domain/release.js';
-import { Mirror, redact } from '../../git/index.js';
+import { redact } from '../../domain/urls.js';
+import { Mirror } from '../../git/index.js';
 import { loadPlan, trainingContainer } from '../../plan/index.js';
+import { type Allowed, checkScope, checkTrigger, planViolations } from '../../policy/index.js';
 import type { PreparedRelease, WorkerSettings } from '../index.js';
 
 /** Where a model's repository is read. */
@@ -15,11 +17,19 @@ export interface ReleaseSource {
   ): Promise<PreparedRelease>;
 }
 
-export const gitSource = (cache: string): ReleaseSource => ({
+export interface SourceOptions {
+  /** What the operator lets releases reach. */
+  readonly allow: Allowed;
+  /** Where Jobs go whose manifest names no namespace. */
+  readonly defaultNamespace?: string | undefined;
+}
+
+export const gitSource = (cache: string, options: SourceOptions): ReleaseSource => ({
   async prepare(request, settings, { signal, report }) {
+    checkTrigger(options.allow, request);
     report(`fetching ${redact(request.repository)}`);
     const mirror = await Mirror.open(cache, request.repository);
-    return prepareRelease(request, settings, mirror, signal);
+    return prepareRelease(request, settings, mirror, options, signal);
   },
 });
 
@@ -27,10 +37,14 @@ async function prepareRelease(
   request: ReleaseRequest,
   settings: WorkerSettings,
   mirror: Mirror,
+  { allow, defaultNamespace }: SourceOptions,
   signal: AbortSignal,
 ): Promise<PreparedRelease> {
   const { commit, type } = await mirror.fetchRef(request.ref, signal);
-  const loaded = await loadPlan(mirror.files(commit), request.planPath);
+  const loaded = await loadPlan(mirror.files(commit), request.planPath, (plan, job) =>
+    planViolations(allow, plan, job, defaultNamespace),
+  );
+  checkScope(request.within, loaded.plan);
   const declared = loaded.plan.train.parameters;
   const unknown = Object.keys(request.parameters).filter((name) => !Object.hasOwn(declared, name));
   if (unknown.length > 0) {

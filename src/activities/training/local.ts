@@ -25,6 +25,7 @@ import {
   waitForTask,
 } from '../../processes/index.js';
 import { processObservations } from '../../telemetry/observations.js';
+import { manifestOf } from '../source/manifest.js';
 import { contractEnvironment } from './contract.js';
 import { digestDirectory } from './model-digest.js';
 import { MAX_RESULT_BYTES, parseResultFile, parseResultLog, type TrainingReport } from './result.js';
@@ -87,13 +88,15 @@ export class LocalJobRunner implements JobRunner {
     const task = this.task(job.name);
     if (!(await taskStatus(task))) {
       report('checking out the training program');
-      const mirror = await Mirror.open(join(this.options.data, 'git'), job.repository);
+      const cache = join(this.options.data, 'git');
+      const manifest = await manifestOf(job, cache, signal);
+      const mirror = await Mirror.open(cache, job.repository);
       const source = join(task, 'source');
       if (!(await exists(source))) {
         await mirror.fetchRef(job.commit, signal);
         await mirror.checkout(job.commit, source, signal);
       }
-      await startTask(task, this.taskSpec(job, join(source, job.context)));
+      await startTask(task, this.taskSpec({ ...job, manifest }, join(source, job.context)));
     }
     const progress = reportProgress(task, report);
     try {

@@ -13,7 +13,10 @@ export interface TrainingJob {
   readonly model: string;
   readonly repository: string;
   readonly commit: CommitSha;
+  /** As histories keep it: without the environment and the commands of its containers (I9). */
   readonly manifest: JobManifest;
+  /** Where all of it stands at the commit; what 0.1.0 began has it all in the history. */
+  readonly manifestPath?: string | undefined;
   /** The training container's image, by digest; as the manifest says where there is none. */
   readonly image?: string | undefined;
   /** Repository that the model is pushed to where the program itself pushes none; on Kubernetes. */

@@ -67,7 +67,12 @@ export function configurationOf(job: TrainingJob): string {
   return sha256Hex(JSON.stringify([name, release, commit, dataset, parameters, image, manifest]));
 }
 
-export function kubernetesJob(job: TrainingJob, options: ManifestOptions): Json {
+/** @param configuration where the Job's manifest is not what the history has of it: {@link configurationOf} that. */
+export function kubernetesJob(
+  job: TrainingJob,
+  options: ManifestOptions,
+  configuration = configurationOf(job),
+): Json {
   const { namespace, name } = splitJobName(job.name);
   const { spec } = job.manifest;
   const { template } = spec;
@@ -89,7 +94,7 @@ export function kubernetesJob(job: TrainingJob, options: ManifestOptions): Json 
       labels: { ...metadata?.labels, ...labels },
       annotations: {
         ...metadata?.annotations,
-        [CONFIGURATION_ANNOTATION]: configurationOf(job),
+        [CONFIGURATION_ANNOTATION]: configuration,
         'throughline.dev/commit': job.commit,
         'throughline.dev/traceparent': job.trace.traceparent,
       },

@@ -7,6 +7,7 @@ import type { Job, KubernetesEvent, Pod } from '../../../kubernetes/objects.js';
 import { patiently } from '../../../kubernetes/patience.js';
 import { type JobManifest, trainingContainer } from '../../../plan/index.js';
 import { podObservations } from '../../../telemetry/observations.js';
+import { manifestOf } from '../../source/manifest.js';
 import type {
   JobPlacement,
   JobRunner,
@@ -19,7 +20,7 @@ import type {
 import { JobEndings } from './ending.js';
 import { checkOurs, failureOf, refusal, removed } from './failures.js';
 import { readPodLog, tailOf } from './log.js';
-import { kubernetesJob, type ManifestOptions, splitJobName } from './manifest.js';
+import { configurationOf, kubernetesJob, type ManifestOptions, splitJobName } from './manifest.js';
 import { trainedModel } from './result.js';
 import { newest, recordOf, stateOf } from './state.js';
 import { LOOK_MS, type NamespaceWatch, type TrainingWatches } from './watches.js';
@@ -32,6 +33,8 @@ export interface KubernetesRunnerOptions {
   readonly handover: Omit<NonNullable<ManifestOptions['handover']>, 'repository'> | undefined;
   /** Seconds that a pod may be unable to start: no node takes it, or its image cannot be pulled. */
   readonly podStartSeconds: number;
+  /** Where mirrors of git repositories lie. */
+  readonly gitCache: string;
 }
 
 /** What attempts remember of the Job: that it was there, and what became of pods that are gone by now. */
@@ -68,7 +71,7 @@ export class KubernetesJobRunner implements JobRunner {
   async check(manifest: JobManifest): Promise<JobPlacement> {
     const { namespace: wanted } = (manifest.metadata ?? {}) as { namespace?: string };
     const namespace = wanted ?? this.options.namespace;
-    const job = this.manifestOf(placeholder(manifest, `${namespace}/throughline-check`));
+    const job = this.objectOf(placeholder(manifest, `${namespace}/throughline-check`));
     try {
       await this.api.create(`${resourcePath('batch/v1', namespace, 'jobs')}?dryRun=All`, job);
     } catch (error) {
@@ -101,15 +104,13 @@ export class KubernetesJobRunner implements JobRunner {
   /** I2: where it is there already, an earlier attempt made it. */
   private async create(job: TrainingJob, signal: AbortSignal, report: (doing: string) => void): Promise<Job> {
     const { namespace, name } = splitJobName(job.name);
+    const manifest = await manifestOf(job, this.options.gitCache, signal);
+    const object = this.objectOf({ ...job, manifest }, configurationOf(job));
     return patiently(
       `create Job ${job.name}`,
       async () => {
         try {
-          return await this.api.create<Job>(
-            resourcePath('batch/v1', namespace, 'jobs'),
-            this.manifestOf(job),
-            signal,
-          );
+          return await this.api.create<Job>(resourcePath('batch/v1', namespace, 'jobs'), object, signal);
         } catch (error) {
           if (!(error instanceof ApiError)) throw error;
           if (error.code !== 409) throw refusal(error, job.manifest, namespace);
@@ -224,12 +225,14 @@ export class KubernetesJobRunner implements JobRunner {
     return this.endings.stop(job, options);
   }
 
-  private manifestOf(job: TrainingJob) {
+  private objectOf(job: TrainingJob, configuration = configurationOf(job)) {
     const { handover, workloadTelemetry } = this.options;
-    return kubernetesJob(job, {
-      workloadTelemetry,
-      handover: handover && { ...handover, repository: job.modelRepository ?? 'registry.invalid/model' },
-    });
+    const repository = job.modelRepository ?? 'registry.invalid/model';
+    return kubernetesJob(
+      job,
+      { workloadTelemetry, handover: handover && { ...handover, repository } },
+      configuration,
+    );
   }
 }
 

@@ -1,4 +1,4 @@
-// Patterns of a policy.
+// Patterns in policies.
 
 /** `*` stands for anything but a slash, `**` for anything. */
 export function matches(pattern: string, text: string): boolean {

@@ -1,0 +1,67 @@
+// Messages signed with a shared secret, as Standard Webhooks says: HMAC-SHA256 over id, time and body. A message that is sent
+// again later than five minutes is refused, one that is sent again before that starts nothing new: its id is its key (I1).
+import { readFile } from 'node:fs/promises';
+import type { IncomingHttpHeaders } from 'node:http';
+import { Webhook } from 'standardwebhooks';
+import { messageOf, ThroughlineError } from '../../domain/errors.js';
+import type { WebhookSettings } from '../../policy/index.js';
+import type { Caller } from './caller.js';
+
+export class Signatures {
+  private constructor(
+    private readonly senders: readonly {
+      readonly settings: WebhookSettings;
+      readonly keys: readonly Webhook[];
+    }[],
+  ) {}
+
+  static async of(settings: readonly WebhookSettings[]): Promise<Signatures> {
+    return new Signatures(
+      await Promise.all(
+        settings.map(async (one) => ({ settings: one, keys: await readSecrets(one.secretFile) })),
+      ),
+    );
+  }
+
+  /** Whether a request claims to be signed. */
+  static in(headers: IncomingHttpHeaders): boolean {
+    return headers['webhook-signature'] !== undefined;
+  }
+
+  /** Who signed it; undefined where nobody did who is known. */
+  find(headers: IncomingHttpHeaders, body: string): Caller | undefined {
+    const { 'webhook-id': id } = headers;
+    if (typeof id !== 'string' || !/^[\x21-\x7e]{1,200}$/.test(id)) return undefined;
+    for (const { settings, keys } of this.senders) {
+      if (keys.some((key) => verifies(key, headers, body))) {
+        const { name, grants } = settings;
+        return { name, grants, known: true, message: id };
+      }
+    }
+    return undefined;
+  }
+}
+
+function verifies(key: Webhook, headers: IncomingHttpHeaders, body: string): boolean {
+  try {
+    key.verify(body, headers as Record<string, string>, { jsonParse: false });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The secrets of a file, a line each: the first signs, all of them verify. Throws TL_CONFIG_INVALID. */
+export async function readSecrets(file: string): Promise<Webhook[]> {
+  try {
+    const lines = (await readFile(file, 'utf8')).split('\n').map((line) => line.trim());
+    const secrets = lines.filter(Boolean).map((secret) => new Webhook(secret));
+    if (secrets.length > 0) return secrets;
+  } catch (cause) {
+    throw new ThroughlineError('TL_CONFIG_INVALID', `The secret ${file} cannot be used`, {
+      expected: 'whsec_ and base64, a line each',
+      found: (cause as { code?: string }).code ? messageOf(cause) : undefined, // never what stands in it (I9)
+    });
+  }
+  throw new ThroughlineError('TL_CONFIG_INVALID', `There is no secret in ${file}`);
+}
