@@ -151,6 +151,11 @@ export interface Activities {
    * Idempotent: ids and content are functions of the release's history (DESIGN §5.2).
    */
   deliverTraces(state: DeliveryState | undefined): Promise<DeliveryState>;
+  /**
+   * Waits until something has happened to a release that a listener has not been told of, and tells it. At least once, each
+   * time with the same id and content.
+   */
+  deliverEvents(listener: string, state: DeliveryState | undefined): Promise<DeliveryState>;
   /** Compares what targets say and run with what was released. Changes nothing. */
   checkTargets(expected: readonly ExpectedState[]): Promise<readonly DriftCheck[]>;
   /** A page of a training log. */

@@ -24,6 +24,10 @@ export const CALLER_MEMO = 'caller';
 export const DELIVERY_WORKFLOW = 'deliverTraces';
 export const DELIVERY_ID = 'throughline-traces';
 
+/** Tells a listener of releases; there is one for each. */
+export const EVENTS_WORKFLOW = 'deliverEvents';
+export const eventsIdOf = (listener: string) => `throughline-events-${listener}`;
+
 /** Writes the lineage of all releases of a namespace; there is one. */
 export const LINEAGE_WORKFLOW = 'recordLineage';
 export const LINEAGE_ID = 'throughline-lineage';

@@ -31,6 +31,9 @@ const HEADERS_MS = 10_000;
 /** Longer than load balancers keep an idle connection, so that none of them sends into one that is being closed. */
 const IDLE_MS = 75_000;
 
+/** What has been begun when a gateway ends has this long. Milliseconds. */
+const LAST_ANSWER_MS = 20_000;
+
 export interface GatewayOptions {
   readonly releases: ReleaseService;
   readonly log: Logger;
@@ -79,6 +82,13 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     routerOptions: { maxParamLength: 1_200 }, // of an image's reference, encoded
     clientErrorHandler: answerClientError,
     frameworkErrors: (error, request, reply) => sendError(error, request, reply, log),
+  });
+  let answering = 0;
+  app.server.on('request', (_request, response) => {
+    answering += 1;
+    response.once('close', () => {
+      answering -= 1;
+    });
   });
   app.server.on('checkExpectation', (_request, response) => {
     response.writeHead(417, { 'content-type': 'application/json', connection: 'close' });
@@ -158,7 +168,12 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       draining = true;
       await new Promise((resolve) => setTimeout(resolve, drainSeconds * 1000));
       ending.abort();
-      await app.close();
+      // Node leaves connections open that are idle after this, or on which nothing has been asked yet.
+      const late = Date.now() + LAST_ANSWER_MS;
+      const sweep = setInterval(() => {
+        if (answering === 0 || Date.now() > late) app.server.closeAllConnections();
+      }, 100);
+      await app.close().finally(() => clearInterval(sweep));
       await audit.close();
     },
   };

@@ -14,3 +14,4 @@ export {
   type TokenSettings,
   type WebhookSettings,
 } from './configuration.js';
+export { readSecrets } from './secrets.js';

@@ -142,21 +142,21 @@ export class ReleaseService {
   /** Everything that is known of a release. Throws TL_RELEASE_NOT_FOUND. */
   async get(id: string): Promise<ReleaseView> {
     const description = await this.describe(id);
-    const caller = callerOf(description);
-    const pending = pendingActivities(description);
+    const known = { caller: callerOf(description), runId: description.runId };
     const kept = description.memo?.[RECORD_MEMO] as ReleaseRecord | undefined;
-    if (kept) return { record: kept, caller, pending: [] };
-    if (description.status.name === 'RUNNING') {
-      const record = await this.query(id);
-      if (record) return { record, caller, pending };
-      return {
-        record: recordFromDescription(description, id as ReleaseId),
-        caller,
-        pending,
-        note: 'no worker answers; this is what Temporal knows',
-      };
+    if (kept) return { ...known, record: kept, pending: [] };
+    if (description.status.name !== 'RUNNING') {
+      return { ...known, record: recordFromDescription(description, id as ReleaseId), pending: [] };
     }
-    return { record: recordFromDescription(description, id as ReleaseId), caller, pending: [] };
+    const pending = pendingActivities(description);
+    const record = await this.query(id);
+    if (record) return { ...known, record, pending };
+    return {
+      ...known,
+      record: recordFromDescription(description, id as ReleaseId),
+      pending,
+      note: 'no worker answers; this is what Temporal knows',
+    };
   }
 
   /** The newest releases that match, newest first. Throws TL_REQUEST_INVALID where the cursor is none. */

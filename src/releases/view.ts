@@ -28,6 +28,8 @@ export interface Caller {
 export interface ReleaseView {
   readonly record: ReleaseRecord;
   readonly caller: Caller;
+  /** Of the workflow: a reset begins another. */
+  readonly runId: string;
   readonly pending: readonly PendingActivity[];
   /** Set where the record is what Temporal alone knows, as no worker answered. */
   readonly note?: string | undefined;

@@ -15,6 +15,7 @@ import type { JobRunner } from '../activities/training/runner.js';
 import { ThroughlineError } from '../domain/errors.js';
 import type { Traced } from '../domain/observation.js';
 import type { GitOpsCommit } from '../domain/release.js';
+import { eventsIdOf } from '../domain/temporal-names.js';
 import { type Plan, sealJob } from '../plan/index.js';
 import { attestRelease } from '../provenance/attest.js';
 import type { StatementSigner } from '../provenance/signing.js';
@@ -22,6 +23,7 @@ import { ATTR, RESOURCE_ANNOTATION_PREFIX, TRACE_ANNOTATION } from '../telemetry
 import { deliver } from '../telemetry/deliver.js';
 import type { Logger } from '../telemetry/log.js';
 import { type ActivityContext, type ActivityPolicy, inActivity } from './activity-context.js';
+import type { EventDelivery } from './event-delivery.js';
 import type { TraceDelivery } from './trace-delivery.js';
 
 export interface ActivityDependencies {
@@ -42,6 +44,8 @@ export interface ActivityDependencies {
   readonly exporter: SpanExporter | undefined;
   readonly resource: Resource;
   readonly traces: TraceDelivery;
+  /** Who is told of releases, by their keys. */
+  readonly listeners?: ReadonlyMap<string, EventDelivery>;
 }
 
 /** As Temporal gets them: with what the trace is made of. */
@@ -68,6 +72,7 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
     exporter,
     resource,
     traces,
+    listeners = new Map(),
   } = dependencies;
   const run = <T>(body: (context: ActivityContext) => Promise<T>, policy: ActivityPolicy = {}) =>
     inActivity(worker, log, policy, body);
@@ -192,6 +197,18 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
       }),
 
     deliverTraces: (state) => run((context) => traces.deliver(state, context)),
+
+    deliverEvents: (listener, state) =>
+      run((context) => {
+        const delivery = listeners.get(listener);
+        if (!delivery) {
+          throw new ThroughlineError('TL_EVENTS_UNREACHABLE', 'This worker does not know that listener', {
+            expected: '`events` in the configuration, as another worker of this task queue has it',
+            hint: `Where nobody is to be told any more: temporal workflow terminate --workflow-id ${eventsIdOf(listener)}`,
+          });
+        }
+        return delivery.deliver(state, context);
+      }),
 
     checkTargets: (expected) => run((context) => drift.check(expected, context)),
 

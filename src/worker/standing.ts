@@ -8,19 +8,20 @@ export interface StandingWorkflow {
   readonly type: string;
   readonly taskQueue: string;
   readonly summary: string;
+  readonly args?: readonly unknown[];
 }
 
 /** Starts it, or finds it started: it goes on where the last worker left it. */
 export async function startStanding(
   client: Client,
   log: Logger,
-  { id, type, taskQueue, summary }: StandingWorkflow,
+  { id, type, taskQueue, summary, args = [] }: StandingWorkflow,
 ): Promise<void> {
   try {
     await client.workflow.start(type, {
       workflowId: id,
       taskQueue,
-      args: [],
+      args: [...args],
       workflowIdConflictPolicy: WorkflowIdConflictPolicy.USE_EXISTING,
       staticSummary: summary,
     });

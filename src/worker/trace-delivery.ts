@@ -12,7 +12,8 @@ import { runsOf, traceAt } from '../telemetry/delivery.js';
 import type { ReleaseRun } from '../telemetry/history.js';
 import { projectTrace } from '../telemetry/projection.js';
 import type { ActivityContext } from './activity-context.js';
-import { LATE_MS, type Listed, LOOK_MS, ReleaseFeed } from './release-feed.js';
+import { advance, type Sent } from './delivery-state.js';
+import { type Listed, LOOK_MS, ReleaseFeed } from './release-feed.js';
 
 /** How far rounds are apart: what has ended meanwhile shares the cost of one. */
 const ROUND_MS = 5_000;
@@ -29,11 +30,8 @@ export interface TraceDependencies {
 }
 
 /** What is to be sent of a release, and what is known when it has been. */
-interface Parcel extends Listed {
+interface Parcel extends Sent {
   readonly spans: readonly SpanRecord[];
-  readonly position: TracePosition | undefined;
-  /** Another run goes on where this one was reset. */
-  readonly goesOn?: boolean;
 }
 
 export class TraceDelivery {
@@ -80,7 +78,7 @@ export class TraceDelivery {
         const parcels = await this.pack(due.slice(0, MOST_RELEASES), state);
         this.lastRound = Date.now();
         const sent = await this.send(parcels, exporter);
-        if (sent.length > 0) return this.after(state, whole ? closed : undefined, sent);
+        if (sent.length > 0) return advance(state, whole ? closed : undefined, sent, this.feed);
       }
       await sleep(LOOK_MS, undefined, { signal });
     }
@@ -139,40 +137,6 @@ export class TraceDelivery {
       });
     }
   }
-
-  /** `listed` is everything that was left to be sent; without it nothing is known of what is older. */
-  private after(
-    state: DeliveryState,
-    listed: readonly Listed[] | undefined,
-    sent: readonly Parcel[],
-  ): DeliveryState {
-    const open = { ...state.open };
-    const closed: Record<string, string> = { ...state.closed };
-    for (const parcel of sent) {
-      const { release, runId, closedAt, position, goesOn } = parcel;
-      this.feed.done(parcel);
-      if (closedAt === undefined) {
-        if (position) open[release] = position;
-        continue;
-      }
-      closed[runId] = isoOf(closedAt);
-      if (goesOn) continue;
-      delete open[release];
-    }
-    if (!listed) return { ...state, closed, open };
-    // Up to the first that is still to be sent; without one up to now, as late as visibility may be.
-    const left = listed
-      .filter(({ runId }) => closed[runId] === undefined)
-      .map(({ closedAt }) => closedAt ?? 0);
-    const closedUntil = isoOf(
-      Math.max(Date.parse(state.closedUntil), Math.min(Date.now() - LATE_MS, ...left)),
-    );
-    return {
-      closedUntil,
-      closed: Object.fromEntries(Object.entries(closed).filter(([, at]) => at >= closedUntil)),
-      open,
-    };
-  }
 }
 
 /** Ids of the spans that have been sent: up to a place in history, or with a run that had come to an end of its own. */
@@ -183,5 +147,3 @@ function sentBefore(runs: readonly ReleaseRun[], position: TracePosition | undef
   if (ended < 0) return [];
   return projectTrace(runs.slice(0, ended + 1)).spans.map(({ spanId }) => spanId);
 }
-
-const isoOf = (milliseconds: number) => new Date(milliseconds).toISOString();

@@ -9,9 +9,10 @@ import {
   Runtime,
   Worker,
 } from '@temporalio/worker';
-import { DELIVERY_ID, DELIVERY_WORKFLOW } from '../domain/temporal-names.js';
-import type { ServerConfiguration } from '../policy/index.js';
+import { DELIVERY_ID, DELIVERY_WORKFLOW, EVENTS_WORKFLOW, eventsIdOf } from '../domain/temporal-names.js';
+import { readSecrets, type ServerConfiguration } from '../policy/index.js';
 import { watchReleases } from '../releases/metrics.js';
+import { ReleaseService } from '../releases/service.js';
 import { attemptContext } from '../telemetry/interceptors.js';
 import type { Logger } from '../telemetry/log.js';
 import { BUCKETS } from '../telemetry/metric-names.js';
@@ -19,6 +20,7 @@ import { releaseResource, type Telemetry } from '../telemetry/sdk.js';
 import type { TemporalClient } from '../temporal/connect.js';
 import { createActivities } from './activities.js';
 import type { WorkerConfig } from './config.js';
+import { EventDelivery, listenerKey } from './event-delivery.js';
 import type { Runtime as WorkRuntime } from './runtimes.js';
 import { startStanding } from './standing.js';
 import { TraceDelivery } from './trace-delivery.js';
@@ -59,6 +61,7 @@ export async function startWorker(dependencies: WorkerDependencies): Promise<Run
   const { exporter } = telemetry;
   const resource = releaseResource();
   const traces = new TraceDelivery({ ...dependencies.temporal, exporter, resource });
+  const listeners = await listenersOf(dependencies);
   const activities = createActivities({
     worker: identity,
     log,
@@ -72,7 +75,16 @@ export async function startWorker(dependencies: WorkerDependencies): Promise<Run
     exporter,
     resource,
     traces,
+    listeners,
   });
+  for (const listener of listeners.keys())
+    await startStanding(client, log, {
+      id: eventsIdOf(listener),
+      type: EVENTS_WORKFLOW,
+      taskQueue,
+      args: [listener],
+      summary: 'tells a listener of releases',
+    });
   if (exporter)
     await startStanding(client, log, {
       id: DELIVERY_ID,
@@ -110,6 +122,33 @@ export async function startWorker(dependencies: WorkerDependencies): Promise<Run
   });
   log.info({ taskQueue: config.taskQueue, namespace, data }, 'worker started');
   return running(worker, stopped);
+}
+
+/** Who is to be told of releases, by the keys that workflows know them by. */
+async function listenersOf({
+  config,
+  configuration,
+  temporal,
+  log,
+}: WorkerDependencies): Promise<ReadonlyMap<string, EventDelivery>> {
+  const { publicUrl = 'http://throughline.invalid' } = configuration.gateway;
+  const source = {
+    source: publicUrl,
+    urlOf: (release: string) => `${publicUrl.replace(/\/+$/, '')}/v1/releases/${release}`,
+  };
+  const releases = new ReleaseService({ ...temporal, taskQueue: config.taskQueue });
+  return new Map(
+    await Promise.all(
+      configuration.events.map(async ({ url, secretFile }): Promise<[string, EventDelivery]> => {
+        const secret = secretFile === undefined ? undefined : (await readSecrets(secretFile))[0];
+        const listener = { url, secret };
+        return [
+          listenerKey(url),
+          new EventDelivery({ client: temporal.client, releases, listener, source, log }),
+        ];
+      }),
+    ),
+  );
 }
 
 /** A worker that polls; `stopped` is its end with all that belongs to it. */

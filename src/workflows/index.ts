@@ -1,5 +1,6 @@
 // The workflows of the worker's bundle.
 export { checkDrift } from './drift.js';
+export { deliverEvents } from './event-delivery.js';
 export { recordLineage } from './lineage.js';
 export { sendOpenLineage } from './openlineage.js';
 export { release } from './release.js';

@@ -5,7 +5,7 @@ import { POLLED_SIGNAL } from '../domain/temporal-names.js';
 
 export const polledSignal = defineSignal(POLLED_SIGNAL);
 
-/** Nobody can ask while Temporal is away; when it is back, callers have this long. Seconds. */
+/** Nobody can ask while Temporal is away; when it is back, callers have this long, or their lease. Seconds. */
 const GRACE_SECONDS = 60;
 
 /** Nobody has asked for the release for so long. */
@@ -30,7 +30,7 @@ export async function leased(seconds: number | undefined, run: () => Promise<voi
   let expired = false;
   const watch = new CancellationScope();
   const watching = watch.run(async () => {
-    while ((await asked(seconds)) || (await asked(GRACE_SECONDS)));
+    while ((await asked(seconds)) || (await asked(Math.min(seconds, GRACE_SECONDS))));
     expired = true;
     scope.cancel();
   });

@@ -1,10 +1,8 @@
 // Messages signed with a shared secret, as Standard Webhooks says: HMAC-SHA256 over id, time and body. A message that is sent
 // again later than five minutes is refused, one that is sent again before that starts nothing new: its id is its key (I1).
-import { readFile } from 'node:fs/promises';
 import type { IncomingHttpHeaders } from 'node:http';
-import { Webhook } from 'standardwebhooks';
-import { messageOf, ThroughlineError } from '../../domain/errors.js';
-import type { WebhookSettings } from '../../policy/index.js';
+import type { Webhook } from 'standardwebhooks';
+import { readSecrets, type WebhookSettings } from '../../policy/index.js';
 import type { Caller } from './caller.js';
 
 export class Signatures {
@@ -49,19 +47,4 @@ function verifies(key: Webhook, headers: IncomingHttpHeaders, body: string): boo
   } catch {
     return false;
   }
-}
-
-/** The secrets of a file, a line each: the first signs, all of them verify. Throws TL_CONFIG_INVALID. */
-export async function readSecrets(file: string): Promise<Webhook[]> {
-  try {
-    const lines = (await readFile(file, 'utf8')).split('\n').map((line) => line.trim());
-    const secrets = lines.filter(Boolean).map((secret) => new Webhook(secret));
-    if (secrets.length > 0) return secrets;
-  } catch (cause) {
-    throw new ThroughlineError('TL_CONFIG_INVALID', `The secret ${file} cannot be used`, {
-      expected: 'whsec_ and base64, a line each',
-      found: (cause as { code?: string }).code ? messageOf(cause) : undefined, // never what stands in it (I9)
-    });
-  }
-  throw new ThroughlineError('TL_CONFIG_INVALID', `There is no secret in ${file}`);
 }
