@@ -17,15 +17,22 @@ const text = (max: number) =>
 
 const spinnakerId = text(200);
 
+/** A branch, a tag or a commit. Spinnaker sends empty text where it has none. */
+const refName = text(255)
+  // git-check-ref-format(1); an option is never a ref
+  .regex(/^(?!-)(?!.*(?:\.\.|@\{|\/\/))[^ ~^:?*[\\]+$/, 'expected a branch, a tag or a commit')
+  .or(z.literal(''));
+
 /** Body of `POST /v1/releases`. Spinnaker's objects are read for what is known of them, and otherwise let through. */
 export const triggerSchema = z.strictObject({
   repository: text(2048).describe('URL of the model’s repository'),
-  ref: text(255)
-    // git-check-ref-format(1); an option is never a ref
-    .regex(/^(?!-)(?!.*(?:\.\.|@\{|\/\/))[^ ~^:?*[\\]+$/, 'expected a branch, a tag or a commit')
-    .optional()
+  ref: refName
+    .nullish()
     .describe('Branch, tag or commit. Default: the trigger’s commit or branch, else the default branch'),
-  plan: text(1024).default(DEFAULT_PLAN_PATH).describe('Path of the plan in the repository'),
+  plan: text(1024)
+    .or(z.literal(''))
+    .nullish()
+    .describe(`Path of the plan in the repository; ${DEFAULT_PLAN_PATH} where it is absent`),
   parameters: parametersSchema.default({}).describe('Overrides of the plan’s train.parameters'),
   idempotencyKey: text(500)
     .optional()
@@ -42,13 +49,13 @@ export const triggerSchema = z.strictObject({
   tracestate: text(512).optional(),
   baggage: text(8192).optional(),
   execution: z
-    .looseObject({ id: spinnakerId, application: spinnakerId.optional(), name: spinnakerId.optional() })
+    .looseObject({ id: spinnakerId, application: spinnakerId.nullish(), name: spinnakerId.nullish() })
     .optional()
     .describe('Spinnaker’s execution'),
   stage: z
     .looseObject({
-      id: spinnakerId.optional(),
-      refId: spinnakerId.optional(),
+      id: spinnakerId.nullish(),
+      refId: spinnakerId.nullish(),
       context: z
         .looseObject({
           restartDetails: z
@@ -60,7 +67,11 @@ export const triggerSchema = z.strictObject({
     .optional()
     .describe('Spinnaker’s stage'),
   trigger: z
-    .looseObject({ hash: text(255).nullish(), branch: text(255).nullish(), user: text(255).nullish() })
+    .looseObject({
+      hash: refName.nullish(),
+      branch: refName.nullish(),
+      user: text(255).or(z.literal('')).nullish(),
+    })
     .optional()
     .describe('Spinnaker’s trigger'),
 });
@@ -96,14 +107,14 @@ export interface ParsedTrigger {
 export function parseTrigger(body: unknown, context: TriggerContext): ParsedTrigger {
   const trigger = parseBody(triggerSchema, body);
   checkRepositoryUrl(trigger.repository);
-  const planPath = normalizePath(trigger.plan);
-  const ref = trigger.ref ?? trigger.trigger?.hash ?? trigger.trigger?.branch ?? 'HEAD';
+  const planPath = normalizePath(trigger.plan || DEFAULT_PLAN_PATH);
+  const ref = trigger.ref || trigger.trigger?.hash || trigger.trigger?.branch || 'HEAD';
   const spinnaker = spinnakerExecution(trigger);
   const key = trigger.idempotencyKey ?? context.idempotencyKey ?? spinnakerKey(trigger) ?? randomUUID();
   const release = releaseIdOf(key);
   const callerText =
-    trigger.traceparent ??
-    context.traceparent ??
+    (trigger.traceparent || undefined) ??
+    (context.traceparent || undefined) ??
     (trigger.executionTrace && trigger.execution ? executionTraceparent(trigger.execution.id) : undefined);
   const caller = callerText === undefined ? undefined : parseTraceparent(callerText);
   const run = releaseContext(release, caller);
@@ -122,7 +133,7 @@ export function parseTrigger(body: unknown, context: TriggerContext): ParsedTrig
       caller: caller && formatTraceparent(caller),
       url: context.releasesUrl && `${context.releasesUrl}/${release}`,
       spinnaker,
-      requestedBy: trigger.trigger?.user ?? context.requestedBy,
+      requestedBy: trigger.trigger?.user || context.requestedBy,
       ...(context.triggeredBy === undefined ? {} : { triggeredBy: context.triggeredBy }),
       ...(context.within === undefined ? {} : { within: context.within }),
       ...(context.pollLease === undefined ? {} : { pollLease: context.pollLease }),
@@ -153,9 +164,9 @@ function spinnakerExecution(trigger: z.output<typeof triggerSchema>): SpinnakerE
   if (!execution) return undefined;
   return {
     executionId: execution.id,
-    application: execution.application,
-    pipeline: execution.name,
-    stage: stage?.refId ?? stage?.id,
+    application: execution.application ?? undefined,
+    pipeline: execution.name ?? undefined,
+    stage: stage?.refId ?? stage?.id ?? undefined,
   };
 }
 
