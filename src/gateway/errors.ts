@@ -11,6 +11,14 @@ export const MAX_HEADER_BYTES = 16 * 1024;
 /** What a client is told to wait where something is away: Orca's repeats at once where it is 0. Seconds. */
 const RETRY_AFTER = '10';
 
+/** Of answers that are sent before a route, and so its hooks, are known; all others have them from helmet, and more. */
+export const BARE_HEADERS = {
+  'content-type': 'application/json; charset=utf-8',
+  'content-security-policy': "default-src 'none';frame-ancestors 'none'",
+  'x-content-type-options': 'nosniff',
+  'cache-control': 'no-store',
+} as const;
+
 /** Orca evaluates `${…}` in whatever it is answered (FACTS, Spinnaker); no answer has one. */
 export function withoutExpressions(text: string): string {
   return text.includes('${') ? text.replaceAll('${', '$ {') : text;
@@ -102,9 +110,8 @@ export function answerClientError(error: Error & { code?: string }, socket: Sock
   socket.end(
     [
       `HTTP/1.1 ${status}`,
-      'content-type: application/json; charset=utf-8',
+      ...Object.entries(BARE_HEADERS).map(([name, value]) => `${name}: ${value}`),
       `content-length: ${Buffer.byteLength(body)}`,
-      'x-content-type-options: nosniff',
       'connection: close',
       '',
       body,

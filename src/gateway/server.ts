@@ -16,6 +16,7 @@ import { AuditTrail } from './audit.js';
 import { auditRoute } from './audit-route.js';
 import {
   answerClientError,
+  BARE_HEADERS,
   MAX_BODY_BYTES,
   MAX_HEADER_BYTES,
   sendError,
@@ -81,7 +82,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     forceCloseConnections: 'idle',
     routerOptions: { maxParamLength: 1_200 }, // of an image's reference, encoded
     clientErrorHandler: answerClientError,
-    frameworkErrors: (error, request, reply) => sendError(error, request, reply, log),
+    frameworkErrors: (error, request, reply) => sendError(error, request, reply.headers(BARE_HEADERS), log),
   });
   let answering = 0;
   app.server.on('request', (_request, response) => {
@@ -91,7 +92,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     });
   });
   app.server.on('checkExpectation', (_request, response) => {
-    response.writeHead(417, { 'content-type': 'application/json', connection: 'close' });
+    response.writeHead(417, { ...BARE_HEADERS, connection: 'close' });
     response.end(JSON.stringify({ error: { code: 'TL_REQUEST_INVALID', message: 'Expect is not taken' } }));
   });
 

@@ -7,6 +7,10 @@ import { DURATION_PATTERN, parseDuration } from './duration.js';
 export const RESERVED_ENVIRONMENT =
   /^(?:TRACEPARENT|TRACESTATE|BAGGAGE|DATASET_NAME|DATASET_VERSION|RELEASE_ID|MODEL_NAME|MODEL_OUTPUT|RESULT_FILE|PATH|HOME|OTEL_.*|LD_.*|DYLD_.*)$/;
 
+/** Names under which programs expect a secret (I9). */
+const SECRET_NAME =
+  /(?:^|_)(?:PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIALS?|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|SECRET_?KEY)$/i;
+
 const ENVIRONMENT_VARIABLE = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
 /** A DNS label (RFC 1123): what Kubernetes takes as a name, and as part of one. */
@@ -79,6 +83,10 @@ const parameterName = z
   .refine(
     (name) => !RESERVED_ENVIRONMENT.test(name),
     'expected another name: this one is set by Throughline or by the system',
+  )
+  .refine(
+    (name) => !SECRET_NAME.test(name),
+    'expected no secret: parameters are evidence, and shown; let the Job read a Secret instead',
   );
 
 const parameterValue = z

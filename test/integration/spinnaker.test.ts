@@ -46,10 +46,10 @@ const stageOf = (payload: unknown): OrcaStage => ({
 async function ended(
   stage: OrcaStage,
   statusUrl: string,
-): Promise<Exclude<Verdict, { state: 'RUNNING' | 'RETRY' }>> {
+): Promise<Extract<Verdict, { readonly why: string }>> {
   for (let looks = 0; looks < 120; looks += 1) {
     const verdict = await monitor(stage, statusUrl);
-    if (verdict.state !== 'RUNNING' && verdict.state !== 'RETRY') return verdict;
+    if ('why' in verdict) return verdict;
     await sleep(500);
   }
   throw new Error('the stage does not end');

@@ -1,7 +1,16 @@
 // A world for tests: real Temporal, real git repositories, real builds, workers as processes that can be killed.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -222,13 +231,28 @@ export class World {
     return this.process(process.execPath, [CLI, 'worker'], env);
   }
 
-  /** Something that says "worker started" when it is ready. */
+  /** A gateway in a process of its own. Answers when this returns. */
+  gatewayProcess(port: number, env: Readonly<Record<string, string>> = {}): Promise<ChildProcess> {
+    const parameters = [CLI, 'gateway', '--listen', `127.0.0.1:${port}`];
+    return this.process(process.execPath, parameters, env, 'gateway started');
+  }
+
+  /** What every process that was started has logged. */
+  logs(): string {
+    return readdirSync(this.directory)
+      .filter((name) => name.endsWith('.log'))
+      .map((name) => readFileSync(join(this.directory, name), 'utf8'))
+      .join('\n');
+  }
+
+  /** Something that says "worker started" when it is ready, or what it is told to wait for. */
   async process(
     program: string,
     parameters: readonly string[],
     env: Readonly<Record<string, string>> = {},
+    ready = 'worker started',
   ): Promise<ChildProcess> {
-    const log = join(this.directory, `worker-${randomUUID()}.log`);
+    const log = join(this.directory, `process-${randomUUID()}.log`);
     const file = openSync(log, 'a');
     const child = spawn(program, [...parameters], {
       env: this.environment(env),
@@ -237,11 +261,11 @@ export class World {
     closeSync(file);
     this.workers.add(child);
     for (let waited = 0; waited < 30_000; waited += 50) {
-      if (readFileSync(log, 'utf8').includes('worker started')) return child;
+      if (readFileSync(log, 'utf8').includes(ready)) return child;
       if (child.exitCode !== null) break;
       await sleep(50);
     }
-    throw new Error(`the worker does not start: ${readFileSync(log, 'utf8')}`);
+    throw new Error(`${parameters.join(' ')} does not start: ${readFileSync(log, 'utf8')}`);
   }
 
   /** Ends the server, and starts it again on its data and its port. */

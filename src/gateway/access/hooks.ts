@@ -69,7 +69,6 @@ export async function guard(app: FastifyInstance, options: AccessOptions): Promi
     keyGenerator: (request) => request.caller?.name ?? request.ip,
     // Health is asked for by machines, and where nobody is asked who they are nobody can be told apart.
     allowList: (request) => request.routeOptions.config.role === undefined || !authenticator.required,
-    addHeaders: { 'x-ratelimit-limit': false, 'x-ratelimit-remaining': false, 'x-ratelimit-reset': false },
     errorResponseBuilder: (_request, { max, ttl }) =>
       new ThroughlineError('TL_RATE_LIMITED', `More than ${max} requests in a minute`, {
         hint: `The next one is taken in ${Math.ceil(ttl / 1000)} s.`,
