@@ -1,10 +1,11 @@
-// `npm run bench -- overhead | waiting | trace | lineage [--rounds N] [--sizes N,N] [--keep]`: runs a benchmark, on the
+// `npm run bench -- overhead | waiting | trace | lineage | gateway [--rounds N] [--sizes N,N] [--keep]`: runs a benchmark, on the
 // local cluster where it needs one. Prints its table on stdout.
 import { spawnSync } from 'node:child_process';
 import { benchmarkParts, onCluster } from './on-cluster.mjs';
 import { build, git, main, nodePackages, postgres, root, SetupError, say, temporal } from './setup.mjs';
 
 const BENCHMARKS = {
+  gateway: 'triggers that the gateway accepts, next to bare client.workflow.start, in turns',
   lineage: 'questions to the lineage store, over ten thousand to a million releases',
   overhead: 'a release by Throughline and by the bash stages that it replaces, in turns',
   trace: 'releases whose stages take no time, with and without their trace, in turns',
@@ -20,13 +21,13 @@ await main(async () => {
   const rounds = parameters.includes('--rounds') ? parameters[parameters.indexOf('--rounds') + 1] : undefined;
   const files = [`bench/${name}.bench.ts`, '--project=bench', '--disable-console-intercept'];
   const sizes = parameters.includes('--sizes') ? parameters[parameters.indexOf('--sizes') + 1] : undefined;
-  if (name === 'trace' || name === 'lineage') {
+  if (name === 'trace' || name === 'lineage' || name === 'gateway') {
     say('▸ setting up');
     await git(true);
     await nodePackages();
     await build();
-    if (name === 'trace') await temporal();
-    const server = name === 'lineage' ? await postgres() : {};
+    if (name !== 'lineage') await temporal();
+    const server = name === 'trace' ? {} : await postgres();
     say(`\n▸ ${BENCHMARKS[name]}`);
     const vitest = `${root}/node_modules/vitest/vitest.mjs`;
     const env = {

@@ -35,6 +35,7 @@ await main(async () => {
                 BENCH_ROUNDS: '1',
                 BENCH_SIZES: '10',
                 BENCH_RELEASES: '10',
+                BENCH_TRIGGERS: '100',
                 BENCH_LINEAGE: '2000',
                 BENCH_LOOKUPS: '30',
               }),
