@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { ThroughlineError } from '../domain/errors.js';
 import {
   DEFAULT_PLAN_PATH,
@@ -9,6 +9,7 @@ import {
   loadPlan,
   planJsonSchema,
 } from '../plan/index.js';
+import { planViolations, readConfiguration } from '../policy/index.js';
 import { withJson } from './options.js';
 import { print, printJson } from './output.js';
 
@@ -16,9 +17,17 @@ export function validateCommand(program: Command): void {
   withJson(program.command('validate'))
     .description('check a plan, and that what it names is there')
     .argument('[path]', 'the plan, or its directory', '.')
-    .action(async (path: string, options: { json?: boolean }) => {
+    .addOption(
+      new Option('--config <file>', 'hold it to what this server’s configuration allows').env(
+        'THROUGHLINE_CONFIG',
+      ),
+    )
+    .action(async (path: string, options: { json?: boolean; config?: string }) => {
+      const { allow } = await readConfiguration(options.config);
       const file = await planFile(resolve(path));
-      const { plan } = await loadPlan(directoryFiles(dirname(file)), basename(file));
+      const { plan } = await loadPlan(directoryFiles(dirname(file)), basename(file), (given, job) =>
+        planViolations(allow, given, job, undefined),
+      );
       if (options.json) return printJson({ valid: true, plan });
       const gate = plan.evaluate.accept.map(({ metric, atLeast, atMost }) =>
         [metric, atLeast === undefined ? '' : `≥ ${atLeast}`, atMost === undefined ? '' : `≤ ${atMost}`]

@@ -2,11 +2,13 @@
 import { ERROR_KINDS } from '../domain/errors.js';
 import { openApiDocument } from '../gateway/openapi.js';
 import { planJsonSchema } from '../plan/index.js';
+import { configurationJsonSchema } from '../policy/index.js';
 
 /** Text of each document, by its name in docs/. */
 export function generatedDocuments(): Record<string, string> {
   return {
     'throughline.schema.json': json(planJsonSchema()),
+    'server-configuration.schema.json': json(configurationJsonSchema()),
     'openapi.json': json(openApiDocument()),
     'errors.md': errors(),
   };
@@ -24,7 +26,7 @@ function errors(): string {
   return [
     '# Errors\n',
     'Every error has a stable code, says what was expected, what was found and where, and what to do. This page is',
-    'written from `src/domain/errors.ts` by `npm run docs`.\n',
+    'written from `src/domain/error-kinds.ts` by `npm run docs`.\n',
     ...sections,
   ].join('\n');
 }

@@ -158,7 +158,7 @@ export function canonicalRepository(repository: string): string | undefined {
     const url = new URL(text);
     if (/%(?:2f|5c|00)/i.test(url.pathname) || url.search || url.hash) return undefined;
     const pathname = decodeURIComponent(url.pathname).replace(/\/+$/, '');
-    if (/(?:^|\/)\.\.?(?:\/|$)/.test(pathname)) return undefined;
+    if (/(?:^|\/)\.\.?(?:\/|$)|%/.test(pathname)) return undefined; // or encoded twice
     const port = url.port === '' || (url.protocol === 'ssh:' && url.port === '22') ? '' : `:${url.port}`;
     return `${url.protocol}//${url.hostname.toLowerCase()}${port}${pathname}`;
   } catch {
