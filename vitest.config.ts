@@ -7,10 +7,19 @@ export default defineConfig({
       {
         test: {
           name: 'integration',
-          include: ['test/integration/**/*.test.ts'],
+          include: ['test/integration/*.test.ts'],
           testTimeout: 120_000,
           hookTimeout: 180_000,
           // Real servers and builders: one file at a time on the two cores that this is meant to run on.
+          fileParallelism: false,
+        },
+      },
+      {
+        test: {
+          name: 'gateway',
+          include: ['test/integration/gateway/*.test.ts'],
+          testTimeout: 120_000,
+          hookTimeout: 180_000,
           fileParallelism: false,
         },
       },

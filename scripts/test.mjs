@@ -135,12 +135,12 @@ await main(async () => {
     };
     const live = ['ignore', 'inherit', 'inherit'];
     if (wanted.length > 0) {
-      await vitest('the tests that were named', ['unit', 'integration', 'chaos'], live);
+      await vitest('the tests that were named', ['unit', 'integration', 'gateway', 'chaos'], live);
     } else {
       // Most of it waits for something, so that two cores do both; the longer one is shown as it goes.
       const others = async () => {
         await quickSuites(env);
-        await vitest('unit and chaos tests', ['unit', 'chaos']);
+        await vitest('unit, chaos and gateway tests', ['unit', 'chaos', 'gateway']);
       };
       await Promise.all([vitest('integration tests', ['integration'], live), others()]);
     }

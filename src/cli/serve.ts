@@ -7,7 +7,7 @@ import { startCollector } from '../dev/collector.js';
 import { startDev } from '../dev/dev.js';
 import { ThroughlineError } from '../domain/errors.js';
 import { createGateway } from '../gateway/server.js';
-import { StoreHandle, StoreReader } from '../lineage/index.js';
+import { archivedRelease, StoreHandle, StoreReader } from '../lineage/index.js';
 import { readConfiguration, type ServerConfiguration } from '../policy/index.js';
 import { watchReleases } from '../releases/metrics.js';
 import { ReleaseService } from '../releases/service.js';
@@ -53,10 +53,11 @@ export function gatewayCommand(program: Command): void {
         const target = await temporalTarget(options);
         const { client, connection, address } = temporalClient(target);
         const taskQueue = options.taskQueue ?? config.taskQueue;
-        const releases = new ReleaseService({ client, connection, address, taskQueue });
         const meter = config.metricsAddress ? Runtime.instance().metricMeter : undefined;
         const store = config.databaseUrl ? new StoreHandle({ url: config.databaseUrl }) : undefined;
         const lineage = store && new StoreReader(store, configuredTraces());
+        const archive = store && (async (id: string) => archivedRelease((await store.open()).database, id));
+        const releases = new ReleaseService({ client, connection, address, taskQueue, archive });
         const { publicUrl } = options;
         const gateway = await createGateway({
           releases,

@@ -4,7 +4,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ThroughlineError } from '../domain/errors.js';
 import { createGateway } from '../gateway/server.js';
-import { embeddedStore, StoreHandle, StoreReader } from '../lineage/index.js';
+import { archivedRelease, embeddedStore, StoreHandle, StoreReader } from '../lineage/index.js';
 import type { ServerConfiguration } from '../policy/index.js';
 import { identify, writeAtomically } from '../processes/index.js';
 import { becomeOwner } from '../processes/ownership.js';
@@ -100,7 +100,8 @@ export async function startDev(options: DevOptions): Promise<RunningDev> {
     }
     const workerFailed = Promise.all(ends).then(() => new Promise<never>(() => {}));
     workerFailed.catch(() => undefined);
-    const releases = new ReleaseService({ client, connection, address, taskQueue });
+    const archive = async (id: string) => archivedRelease((await store.open()).database, id);
+    const releases = new ReleaseService({ client, connection, address, taskQueue, archive });
     const traces = configuredTraces() ?? (options.collector && devTraces(options.collector.spans));
     const lineage = new StoreReader(store, traces);
     const gateway = await createGateway({

@@ -332,6 +332,11 @@ export const ERROR_KINDS = {
     'A statement could not be signed.',
     'Look at the signing command: it gets the bytes on standard input, and writes the signature to standard output.',
   ),
+  TL_STORE_MISSING: kind(
+    404,
+    'This gateway has no lineage store, and so no lineage and no audit log.',
+    'Set THROUGHLINE_DATABASE_URL for gateways and workers.',
+  ),
   TL_STORE_UNREACHABLE: kind(
     503,
     'The lineage store did not answer.',

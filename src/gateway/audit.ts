@@ -6,6 +6,7 @@ import { messageOf } from '../domain/errors.js';
 import { putAudit, readAudit } from '../lineage/audit.js';
 import type { AuditRow, StoreHandle } from '../lineage/index.js';
 import type { Logger } from '../telemetry/log.js';
+import { storeMissing } from './errors.js';
 
 /** How long an answer waits for its row. Milliseconds. */
 const PATIENCE_MS = 100;
@@ -58,7 +59,7 @@ export class AuditTrail {
 
   /** Everything that a page of it has, newest first. Throws TL_STORE_UNREACHABLE. */
   async read(filter: Parameters<typeof readAudit>[1]): Promise<AuditRow[]> {
-    if (!this.store) return [];
+    if (!this.store) throw storeMissing();
     return readAudit((await this.store.open()).database, filter);
   }
 

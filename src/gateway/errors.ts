@@ -19,6 +19,11 @@ export const BARE_HEADERS = {
   'cache-control': 'no-store',
 } as const;
 
+/** Of a gateway without THROUGHLINE_DATABASE_URL. */
+export function storeMissing(): ThroughlineError {
+  return new ThroughlineError('TL_STORE_MISSING', 'This gateway has no lineage store');
+}
+
 /** Orca evaluates `${…}` in whatever it is answered (FACTS, Spinnaker); no answer has one. */
 export function withoutExpressions(text: string): string {
   return text.includes('${') ? text.replaceAll('${', '$ {') : text;

@@ -42,7 +42,7 @@ export interface GatewayOptions {
   readonly configuration?: ServerConfiguration | undefined;
   /** How callers reach the gateway; where it is not set, as they did reach it. */
   readonly publicUrl: string | undefined;
-  /** Who answers questions about lineage; without it there is no such route. */
+  /** Who answers questions about lineage. */
   readonly lineage?: LineageReader | undefined;
   /** Where the audit log is kept; without it, it is in the process's log alone. */
   readonly store?: StoreHandle | undefined;
@@ -152,7 +152,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     pollLease: settings.pollLease,
     ending: ending.signal,
   });
-  if (lineage) lineageRoutes(app, lineage);
+  lineageRoutes(app, lineage);
   auditRoute(app, audit);
   app.get('/healthz', async () => ({ status: 'ok' }));
   app.get('/readyz', async () => {

@@ -10,6 +10,7 @@ export type {
   ReleaseAnswer,
   ServedAnswer,
 } from './answer.js';
+export { archivedRelease } from './archive.js';
 export {
   type CommitLog,
   type Difference,

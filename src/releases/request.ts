@@ -106,6 +106,8 @@ export interface ParsedTrigger {
 /** Throws TL_REQUEST_INVALID, TL_REPOSITORY_INVALID, TL_PATH_UNSAFE or TL_TRACEPARENT_INVALID. */
 export function parseTrigger(body: unknown, context: TriggerContext): ParsedTrigger {
   const trigger = parseBody(triggerSchema, body);
+  const { idempotencyKey, tracestate, baggage } = context;
+  parseBody(besidesSchema, { idempotencyKey, tracestate, baggage });
   checkRepositoryUrl(trigger.repository);
   const planPath = normalizePath(trigger.plan || DEFAULT_PLAN_PATH);
   const ref = trigger.ref || trigger.trigger?.hash || trigger.trigger?.branch || 'HEAD';
@@ -169,6 +171,9 @@ function spinnakerExecution(trigger: z.output<typeof triggerSchema>): SpinnakerE
     stage: stage?.refId ?? stage?.id ?? undefined,
   };
 }
+
+/** What of a trigger may come by headers: held to the same rules. */
+const besidesSchema = triggerSchema.pick({ idempotencyKey: true, tracestate: true, baggage: true });
 
 /** Orca sends an expression that it could not evaluate as it is; acting on the text would be worse than refusing it. */
 export function refuseUnresolved(body: unknown): void {

@@ -28,7 +28,7 @@ import {
   RELEASE_WORKFLOW,
   STATUS_QUERY,
 } from '../domain/temporal-names.js';
-import { redact } from '../domain/urls.js';
+import { redact, withoutUser } from '../domain/urls.js';
 import { reachTemporal } from '../temporal/connect.js';
 import { SEARCH_ATTRIBUTES } from '../workflows/search-attributes.js';
 import type { ParsedTrigger } from './request.js';
@@ -44,6 +44,8 @@ import {
 
 export type { Caller, PendingActivity, ReleaseSummary, ReleaseView } from './view.js';
 
+/** How long a trigger waits for what the store knows. Milliseconds. */
+const ARCHIVE_TIMEOUT_MS = 150;
 /** A decision that no worker takes within this time has to be made again. Milliseconds. */
 const UPDATE_TIMEOUT_MS = 10_000;
 /** A worker that does not answer a query within this time is not waited for. Milliseconds. */
@@ -93,6 +95,8 @@ export interface ReleaseServiceOptions {
   readonly connection: Connection;
   readonly address: string;
   readonly taskQueue: string;
+  /** Who knows releases that Temporal has forgotten; undefined for one that it does not know. */
+  readonly archive?: ((id: ReleaseId) => Promise<ReleaseRecord | undefined>) | undefined;
 }
 
 export class ReleaseService {
@@ -129,6 +133,9 @@ export class ReleaseService {
             : []),
         ],
       });
+    // Temporal's own memory ends with its retention; the key's does not.
+    const archived = await this.archived(request.release);
+    if (archived) return joined(archived, request, mayJoin);
     try {
       await this.reach(begin);
       const { traceparent } = request.trace;
@@ -141,7 +148,21 @@ export class ReleaseService {
 
   /** Everything that is known of a release. Throws TL_RELEASE_NOT_FOUND. */
   async get(id: string): Promise<ReleaseView> {
-    const description = await this.describe(id);
+    const description = await this.describe(id).catch(async (error) => {
+      const record = isReleaseId(id) && isMissing(error) && (await this.archived(id));
+      if (record) return record;
+      throw error;
+    });
+    if ('release' in description) {
+      const { triggeredBy } = description.request;
+      return {
+        record: description,
+        caller: { triggeredBy },
+        runId: '',
+        pending: [],
+        note: 'Temporal has forgotten it; this is what the lineage store knows',
+      };
+    }
     const known = { caller: callerOf(description), runId: description.runId };
     const kept = description.memo?.[RECORD_MEMO] as ReleaseRecord | undefined;
     if (kept) return { ...known, record: kept, pending: [] };
@@ -233,10 +254,21 @@ export class ReleaseService {
     return this.describe(id).then(
       () => true,
       (error) => {
-        if (error instanceof ThroughlineError && error.code === 'TL_RELEASE_NOT_FOUND') return false;
+        if (isMissing(error)) return false;
         throw error;
       },
     );
+  }
+
+  /** A store that is slow, or away, holds no trigger up. */
+  private async archived(id: ReleaseId): Promise<ReleaseRecord | undefined> {
+    const { archive } = this.options;
+    if (!archive) return undefined;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<undefined>((resolve) => {
+      timer = setTimeout(() => resolve(undefined), ARCHIVE_TIMEOUT_MS);
+    });
+    return Promise.race([archive(id).catch(() => undefined), late]).finally(() => clearTimeout(timer));
   }
 
   /** Whether Temporal answers. Throws TL_TEMPORAL_UNAVAILABLE. */
@@ -253,13 +285,7 @@ export class ReleaseService {
     const before = description.memo?.[FINGERPRINT_MEMO];
     const { model, environments } = recordFromDescription(description, request.release);
     if (before !== fingerprint || !mayJoin({ model, environments, caller: callerOf(description) })) {
-      throw new ThroughlineError(
-        'TL_IDEMPOTENCY_KEY_REUSED',
-        `The key of ${request.release} was used for another request`,
-        {
-          expected: 'the same repository, ref, plan and parameters as before',
-        },
-      );
+      throw keyReused(request.release);
     }
     const traceId = description.typedSearchAttributes.get(SEARCH_ATTRIBUTES.trace) ?? traceIdOf(request);
     const traceparent = request.trace.traceparent.replace(/(?<=^\w\w-)\w{32}/, traceId);
@@ -289,6 +315,31 @@ export class ReleaseService {
   private reach<T>(call: () => Promise<T>, timeoutMs?: number): Promise<T> {
     return reachTemporal(this.options, call, timeoutMs);
   }
+}
+
+const isMissing = (error: unknown) =>
+  error instanceof ThroughlineError && error.code === 'TL_RELEASE_NOT_FOUND';
+
+/** The release that the key started long ago. Throws TL_IDEMPOTENCY_KEY_REUSED. */
+function joined(
+  before: ReleaseRecord,
+  { release, repository, ref, planPath }: ReleaseRequest,
+  mayJoin: (before: Joined) => boolean,
+): StartedRelease {
+  const { request, model, environments, traceId, traceparent } = before;
+  const same =
+    request.repository === withoutUser(repository) && request.ref === ref && request.planPath === planPath;
+  if (!same || !mayJoin({ model, environments, caller: { triggeredBy: request.triggeredBy } }))
+    throw keyReused(release);
+  return { release, traceId, traceparent, created: false };
+}
+
+function keyReused(release: string): ThroughlineError {
+  return new ThroughlineError(
+    'TL_IDEMPOTENCY_KEY_REUSED',
+    `The key of ${release} was used for another request`,
+    { expected: 'the same repository, ref, plan and parameters as before' },
+  );
 }
 
 function traceIdOf(request: ReleaseRequest): string {

@@ -1,5 +1,5 @@
 // I10: histories of earlier versions replay on today's workflow code. Kept ones lie in test/histories; `RECORD=1` adds
-// those of the releases that this test makes, under the package's version.
+// those of the releases that this test makes, under the package's version; `RECORD=approved` that one alone.
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -45,7 +45,7 @@ describe('histories of this version', () => {
   });
   afterAll(() => world?.stop());
 
-  it('replay: succeeded, rejected, failed, canceled, and with a worker killed in the middle', async () => {
+  it('replay: succeeded, rejected, failed, canceled, approved, and with a worker killed in the middle', async () => {
     let worker = await world.worker();
     const ids: Record<string, string> = {};
     ids.succeeded = (await world.release(world.model('succeeded').url, 'SUCCEEDED')).release;
@@ -60,6 +60,20 @@ describe('histories of this version', () => {
     await world.releases.cancel(canceled.id);
     await world.ended(canceled.id);
     ids.canceled = canceled.id;
+    const { body: approved } = await world.trigger({
+      repository: world.model('approved', {
+        plan: (text) =>
+          text.replace(
+            '    container: inference\n',
+            '    container: inference\n    approval: required\n    escalation: { after: 1s, note: call somebody }\n',
+          ),
+      }).url,
+    });
+    await world.until(approved.id, ({ awaited }) => awaited?.[0]?.escalated !== undefined);
+    const decision = { decision: 'approved', by: 'bob', comment: 'looks right' } as const;
+    await world.releases.decide(approved.id, decision);
+    expect((await world.ended(approved.id)).status).toBe('SUCCEEDED');
+    ids.approved = approved.id;
     const { body: killed } = await world.trigger({
       repository: world.model('killed', { parameters: { TICKS: 30 }, train: TRAIN }).url,
     });
@@ -73,7 +87,7 @@ describe('histories of this version', () => {
     for (const [name, id] of Object.entries(ids)) {
       const history = await world.client.client.workflow.getHandle(id).fetchHistory();
       const json = { ...JSON.parse(historyToJSON(history)), workflowId: id };
-      if (process.env.RECORD) {
+      if (process.env.RECORD === '1' || process.env.RECORD === name) {
         mkdirSync(join(KEPT, VERSION), { recursive: true });
         writeFileSync(
           join(KEPT, VERSION, `${name}.json`),

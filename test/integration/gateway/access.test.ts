@@ -7,13 +7,20 @@ import { join } from 'node:path';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { Webhook } from 'standardwebhooks';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openApiDocument } from '../../src/gateway/openapi.js';
-import type { Gateway } from '../../src/gateway/server.js';
-import { LineageStore, lineageOf, StoreHandle, StoreReader } from '../../src/lineage/index.js';
-import { type Grant, ROLES, type Role, readConfiguration } from '../../src/policy/index.js';
-import { runsOf } from '../../src/telemetry/delivery.js';
-import { bearer, type Holder, holder, writeConfiguration } from '../support/access.js';
-import { World } from '../support/world.js';
+import { openApiDocument } from '../../../src/gateway/openapi.js';
+import type { Gateway } from '../../../src/gateway/server.js';
+import {
+  archivedRelease,
+  LineageStore,
+  lineageOf,
+  StoreHandle,
+  StoreReader,
+} from '../../../src/lineage/index.js';
+import { type Grant, ROLES, type Role, readConfiguration } from '../../../src/policy/index.js';
+import { ReleaseService } from '../../../src/releases/service.js';
+import { runsOf } from '../../../src/telemetry/delivery.js';
+import { bearer, type Holder, holder, writeConfiguration } from '../../support/access.js';
+import { World } from '../../support/world.js';
 
 let world: World;
 let gateway: Gateway;
@@ -453,6 +460,47 @@ describe('the audit log', () => {
         cause: { message: expect.stringContaining('append-only') },
       });
     }
+  });
+});
+
+describe('a release that Temporal has forgotten', () => {
+  it('is the same for its key, starts nothing new, and can still be looked at (I1, I8)', async () => {
+    const body = { repository: world.model('forgotten').url, idempotencyKey: 'long ago' };
+    const { release } = await world.ended((await world.trigger(body)).body.id);
+    const lineage = await store.open();
+    await lineage.put([lineageOf(await runsOf(world.client.client, release))]);
+    await world.client.connection.workflowService.deleteWorkflowExecution({
+      namespace: 'default',
+      workflowExecution: { workflowId: release },
+    });
+    for (let waited = 0; await world.releases.knows(release); waited += 200) {
+      expect(waited).toBeLessThan(20_000);
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+    const remembering = await world.gateway({
+      releases: new ReleaseService({
+        ...world.client,
+        taskQueue: 'throughline',
+        archive: (id) => archivedRelease(lineage.database, id),
+      }),
+    });
+    const post = (payload: object) =>
+      remembering.app.inject({ method: 'POST', url: '/v1/releases', payload });
+    const again = await post(body);
+    expect([again.statusCode, again.json().id, again.json().created]).toEqual([202, release, false]);
+    expect((await post({ ...body, ref: 'other' })).json().error.code).toBe('TL_IDEMPOTENCY_KEY_REUSED');
+    const found = (await remembering.app.inject(`/v1/releases/${release}`)).json();
+    expect(found).toMatchObject({
+      status: 'SUCCEEDED',
+      model: 'forgotten',
+      progress: expect.stringMatching(/^SUCCEEDED/),
+    });
+    expect(found.result).toMatchObject({
+      imageDigest: expect.stringMatching(/^sha256:/),
+      commit: found.commit,
+    });
+    expect(await world.releases.knows(release)).toBe(false);
+    await remembering.close();
   });
 });
 

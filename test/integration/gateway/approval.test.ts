@@ -6,12 +6,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { Webhook } from 'standardwebhooks';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { CdEvent } from '../../src/events/cdevents.js';
-import type { PresentedRelease } from '../../src/gateway/present.js';
-import { lineageOf } from '../../src/lineage/index.js';
-import { runsOf, traceOf } from '../../src/telemetry/delivery.js';
-import { Listener } from '../support/listener.js';
-import { git, World } from '../support/world.js';
+import type { CdEvent } from '../../../src/events/cdevents.js';
+import type { PresentedRelease } from '../../../src/gateway/present.js';
+import { lineageOf } from '../../../src/lineage/index.js';
+import { runsOf, traceOf } from '../../../src/telemetry/delivery.js';
+import { Listener } from '../../support/listener.js';
+import { git, World } from '../../support/world.js';
 
 let world: World;
 let listener: Listener;
@@ -320,7 +320,7 @@ describe.concurrent('a release whose caller no longer asks', () => {
     const slow = { parameters: { TICKS: 900 } };
     const leased = await world.gateway({
       configuration: {
-        ...(await import('../../src/policy/index.js')).NO_CONFIGURATION,
+        ...(await import('../../../src/policy/index.js')).NO_CONFIGURATION,
         gateway: { trustedProxies: [], requestsPerMinute: 6000, pollLease: 3 },
       },
     });

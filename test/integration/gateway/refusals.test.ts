@@ -5,14 +5,14 @@ import { join } from 'node:path';
 import { temporal } from '@temporalio/proto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
-import { startCollector } from '../../src/dev/collector.js';
-import { freePort } from '../../src/dev/ports.js';
-import { readAudit } from '../../src/lineage/audit.js';
-import { LineageStore } from '../../src/lineage/index.js';
-import { traceOf } from '../../src/telemetry/delivery.js';
-import { bearer, holder, writeConfiguration } from '../support/access.js';
-import { Postgres } from '../support/postgres.js';
-import { git, type ModelOptions, TRAIN, World } from '../support/world.js';
+import { startCollector } from '../../../src/dev/collector.js';
+import { freePort } from '../../../src/dev/ports.js';
+import { readAudit } from '../../../src/lineage/audit.js';
+import { LineageStore } from '../../../src/lineage/index.js';
+import { traceOf } from '../../../src/telemetry/delivery.js';
+import { bearer, holder, writeConfiguration } from '../../support/access.js';
+import { Postgres } from '../../support/postgres.js';
+import { git, type ModelOptions, TRAIN, World } from '../../support/world.js';
 
 let world: World;
 let configuration: string;
@@ -209,7 +209,7 @@ describe('a plan that reaches beyond what is allowed is refused by name, before 
     ['repository by another way', { repository: 'ssh://git@github.com/evil/x.git' }],
     ['plan', { plan: 'other/throughline.yaml' }],
   ])('a trigger with a foreign %s is refused where it arrives', async (_, body) => {
-    const { readConfiguration } = await import('../../src/policy/index.js');
+    const { readConfiguration } = await import('../../../src/policy/index.js');
     const gateway = await world.gateway({ configuration: await readConfiguration(configuration) });
     const answer = await gateway.app.inject({
       method: 'POST',

@@ -7,13 +7,13 @@ import v8 from 'node:v8';
 import vm from 'node:vm';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { freePort } from '../../src/dev/ports.js';
-import { ERROR_KINDS } from '../../src/domain/errors.js';
-import type { Gateway } from '../../src/gateway/server.js';
-import { readConfiguration } from '../../src/policy/index.js';
-import { bearer, holder, writeConfiguration } from '../support/access.js';
-import { random } from '../support/random.js';
-import { World } from '../support/world.js';
+import { freePort } from '../../../src/dev/ports.js';
+import { ERROR_KINDS } from '../../../src/domain/errors.js';
+import type { Gateway } from '../../../src/gateway/server.js';
+import { readConfiguration } from '../../../src/policy/index.js';
+import { bearer, holder, writeConfiguration } from '../../support/access.js';
+import { random } from '../../support/random.js';
+import { World } from '../../support/world.js';
 
 let world: World;
 

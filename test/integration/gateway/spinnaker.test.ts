@@ -5,14 +5,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
-import type { Gateway } from '../../src/gateway/server.js';
-import { NO_CONFIGURATION } from '../../src/policy/index.js';
-import { ReleaseService } from '../../src/releases/service.js';
-import { temporalClient } from '../../src/temporal/connect.js';
-import { create, evaluates, monitor, type OrcaStage, send, type Verdict } from '../support/orca.js';
-import { World } from '../support/world.js';
+import type { Gateway } from '../../../src/gateway/server.js';
+import { NO_CONFIGURATION } from '../../../src/policy/index.js';
+import { ReleaseService } from '../../../src/releases/service.js';
+import { temporalClient } from '../../../src/temporal/connect.js';
+import { create, evaluates, monitor, type OrcaStage, send, type Verdict } from '../../support/orca.js';
+import { World } from '../../support/world.js';
 
-const read = (path: string) => readFileSync(fileURLToPath(new URL(`../../${path}`, import.meta.url)), 'utf8');
+const read = (path: string) =>
+  readFileSync(fileURLToPath(new URL(`../../../${path}`, import.meta.url)), 'utf8');
 const [preconfigured] = parse(read('deploy/spinnaker/orca-local.yml')).webhook.preconfigured;
 
 let world: World;
