@@ -1,15 +1,19 @@
 // People who let a release go on, or do not: durably, by whom, and told to whoever wants to know.
-import { randomBytes } from 'node:crypto';
+import { execFile } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { Webhook } from 'standardwebhooks';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
 import type { CdEvent } from '../../../src/events/cdevents.js';
 import type { PresentedRelease } from '../../../src/gateway/present.js';
 import { lineageOf } from '../../../src/lineage/index.js';
+import { NO_CONFIGURATION, readConfiguration } from '../../../src/policy/index.js';
 import { runsOf, traceOf } from '../../../src/telemetry/delivery.js';
+import { holder, writeConfiguration } from '../../support/access.js';
 import { Listener } from '../../support/listener.js';
 import { git, World } from '../../support/world.js';
 
@@ -315,12 +319,88 @@ describe.concurrent('who follows a release', () => {
   });
 });
 
+describe('the command line', () => {
+  it('watches and approves over a gateway, as who the token says; and names what is wrong', async () => {
+    const [bob, reader] = [holder('bob', { roles: ['approve'] }), holder('reader', { roles: ['read'] })];
+    const path = writeConfiguration(join(world.directory, 'people.yaml'), {
+      authentication: { tokens: [bob.entry, reader.entry] },
+    });
+    const asking = await world.gateway({ configuration: await readConfiguration(path) });
+    const url = await asking.listen({ host: '127.0.0.1', port: 0 });
+    const { body } = await world.trigger({
+      repository: world.model('by-command', { plan: approvals() }).url,
+    });
+    const watching = command(['watch', body.id, '--gateway', url, '--json'], reader.token);
+    await waits(body.id);
+    const refused = await command(['approve', body.id, '--gateway', url], reader.token);
+    expect(refused).toMatchObject({ code: 2, stderr: expect.stringContaining('TL_FORBIDDEN') });
+    expect(refused.stderr).not.toMatch(/ at .*\.js:\d/);
+    expect((await command(['approve', body.id, '--gateway', url], 'nonsense')).stderr).toContain(
+      'TL_UNAUTHENTICATED',
+    );
+    const approved = await command(['approve', body.id, '--gateway', url, '--comment', 'fine'], bob.token);
+    expect(approved).toMatchObject({ code: 0, stdout: 'production: approved by bob\n' });
+    const watched = await watching;
+    expect(watched.code).toBe(0);
+    const types = watched.stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line).type as string)
+      .filter((type) => type !== 'progress');
+    expect(types.slice(-5)).toEqual([
+      'approval.decided',
+      'stage.ended',
+      'stage.started',
+      'stage.ended',
+      'release.ended',
+    ]);
+    const direct = await command(['watch', body.id], '');
+    expect(direct.stdout).toMatch(/= production: approved by bob: fine/);
+    await asking.close();
+  });
+
+  it('makes a token whose hash goes into the configuration', async () => {
+    const { code, stdout, stderr } = await command(
+      ['token', 'ci', '--role', 'trigger', '--model', 'a', 'b'],
+      '',
+    );
+    expect(code).toBe(0);
+    const sha256 = createHash('sha256').update(stdout.trim()).digest('hex');
+    const [, entry = ''] = /^(authentication:[\s\S]*)/m.exec(stderr) ?? [];
+    expect(parse(entry).authentication.tokens).toEqual([
+      { name: 'ci', sha256, grants: [{ roles: ['trigger'], models: ['a', 'b'] }] },
+    ]);
+  });
+
+  it('starts no gateway that would let everybody in from elsewhere', async () => {
+    const { code, stderr } = await command(['gateway', '--listen', '0.0.0.0:0'], '');
+    expect(code).toBe(2);
+    expect(stderr).toMatch(
+      /would let everybody in[\s\S]*TL_CONFIG_INVALID|TL_CONFIG_INVALID[\s\S]*docs\/access\.md/,
+    );
+  });
+});
+
+function command(
+  parameters: readonly string[],
+  token: string,
+): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  return new Promise((resolve) => {
+    const child = execFile(
+      process.execPath,
+      ['bin/throughline.js', ...parameters],
+      { env: { ...world.environment(), THROUGHLINE_TOKEN: token }, timeout: 90_000 },
+      (_, stdout, stderr) => resolve({ code: child.exitCode, stdout, stderr }),
+    );
+  });
+}
+
 describe.concurrent('a release whose caller no longer asks', () => {
   it('ends, and one that is asked for does not', async () => {
     const slow = { parameters: { TICKS: 900 } };
     const leased = await world.gateway({
       configuration: {
-        ...(await import('../../../src/policy/index.js')).NO_CONFIGURATION,
+        ...NO_CONFIGURATION,
         gateway: { trustedProxies: [], requestsPerMinute: 6000, pollLease: 3 },
       },
     });
