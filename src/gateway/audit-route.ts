@@ -1,11 +1,18 @@
 // The audit log over HTTP, for administrators.
 import type { FastifyInstance } from 'fastify';
 import { ThroughlineError } from '../domain/errors.js';
+import { scopesOf } from './access/caller.js';
+import { callerOf } from './access/hooks.js';
 import type { AuditTrail } from './audit.js';
 import { auditQuerySchema, parseQuery } from './queries.js';
 
 export function auditRoute(app: FastifyInstance, audit: AuditTrail): void {
   app.get('/v1/audit', { config: { role: 'admin' } }, async (request) => {
+    // It tells of every model: whoever may see some of them alone may not see it.
+    if (scopesOf(callerOf(request), 'admin') !== undefined)
+      throw new ThroughlineError('TL_FORBIDDEN', 'The audit log is for administrators of everything', {
+        expected: 'a grant with the role admin, without models and environments',
+      });
     const { actor, release, outcome, limit, cursor } = parseQuery(auditQuerySchema, request.query);
     const entries = await audit.read({
       actor,

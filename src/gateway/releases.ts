@@ -27,6 +27,7 @@ import { remoteSpanContext } from '../telemetry/context.js';
 import type { Logger } from '../telemetry/log.js';
 import { type Caller, covers, may, scopesOf } from './access/caller.js';
 import { callerOf } from './access/hooks.js';
+import { withoutExpressions } from './errors.js';
 import { KEEP_ALIVE, LiveReleases, serverSentEvent } from './live.js';
 import { PollLeases } from './poll-leases.js';
 import { presentRelease } from './present.js';
@@ -282,7 +283,7 @@ function eventStream(events: ReturnType<LiveReleases['follow']>, log: Logger): R
   const alive = setInterval(() => stream.push(KEEP_ALIVE), KEEP_ALIVE_MS);
   const run = async () => {
     stream.push('retry: 1000\n\n');
-    for await (const event of events) stream.push(serverSentEvent(event));
+    for await (const event of events) stream.push(withoutExpressions(serverSentEvent(event)));
   };
   run()
     .catch((error) => log.warn({ error: String(error) }, 'a follower was cut off'))

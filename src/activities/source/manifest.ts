@@ -8,9 +8,13 @@ import type { TrainingJob } from '../training/runner.js';
 export async function manifestOf(job: TrainingJob, cache: string, signal: AbortSignal): Promise<JobManifest> {
   if (job.manifestPath === undefined) return job.manifest; // of 0.1.0, whose histories have all of it
   const mirror = await Mirror.open(cache, job.repository);
-  await mirror.fetchRef(job.commit, signal);
-  return parseJobManifest(
-    await mirror.files(job.commit).read(job.manifestPath, MAX_JOB_BYTES),
-    job.manifestPath,
-  );
+  const { commit, manifestPath: path } = job;
+  const read = async () => parseJobManifest(await mirror.files(commit).read(path, MAX_JOB_BYTES), path);
+  // The worker that prepared the release has it: a git server that is away now is none of the Job's business.
+  if (await mirror.hasHere(commit)) {
+    const found = await read().catch(() => undefined);
+    if (found) return found;
+  }
+  await mirror.fetchRef(commit, signal);
+  return read();
 }

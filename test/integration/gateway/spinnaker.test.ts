@@ -264,6 +264,8 @@ describe('monitor', () => {
     expect(verdict).toMatchObject({ state: 'TERMINAL', why: 'FAILED' });
     const answer = await send('GET', statusUrl, undefined);
     expect(answer.text).toContain('$ {evil}');
+    const events = await send('GET', `${statusUrl}/events`, undefined);
+    expect([events.status, evaluates(events)]).toEqual([200, false]);
     expect(evaluates(answer)).toBe(false);
   });
 
