@@ -1,5 +1,7 @@
 import { defineConfig } from 'vitest/config';
 
+const SURFACE = ['test/integration/gateway/*.test.ts', 'test/integration/{dev,metrics}.test.ts'];
+
 export default defineConfig({
   test: {
     projects: [
@@ -8,6 +10,7 @@ export default defineConfig({
         test: {
           name: 'integration',
           include: ['test/integration/*.test.ts'],
+          exclude: SURFACE,
           testTimeout: 120_000,
           hookTimeout: 180_000,
           // Real servers and builders: one file at a time on the two cores that this is meant to run on.
@@ -16,8 +19,9 @@ export default defineConfig({
       },
       {
         test: {
-          name: 'gateway',
-          include: ['test/integration/gateway/*.test.ts'],
+          // Of the integration tests, those of what people and programs meet: about half of the time that all take.
+          name: 'surface',
+          include: SURFACE,
           testTimeout: 120_000,
           hookTimeout: 180_000,
           fileParallelism: false,

@@ -135,12 +135,12 @@ await main(async () => {
     };
     const live = ['ignore', 'inherit', 'inherit'];
     if (wanted.length > 0) {
-      await vitest('the tests that were named', ['unit', 'integration', 'gateway', 'chaos'], live);
+      await vitest('the tests that were named', ['unit', 'integration', 'surface', 'chaos'], live);
     } else {
       // Most of it waits for something, so that two cores do both; the longer one is shown as it goes.
       const others = async () => {
         await quickSuites(env);
-        await vitest('unit, chaos and gateway tests', ['unit', 'chaos', 'gateway']);
+        await vitest('unit and chaos tests, and the other integration tests', ['unit', 'chaos', 'surface']);
       };
       await Promise.all([vitest('integration tests', ['integration'], live), others()]);
     }
