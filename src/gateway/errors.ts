@@ -2,7 +2,7 @@
 // what Node finds before there is a request at all.
 import type { Socket } from 'node:net';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
-import { ERROR_KINDS, type Problem, ThroughlineError } from '../domain/errors.js';
+import { ERROR_KINDS, type ErrorCode, type Problem, ThroughlineError } from '../domain/errors.js';
 import { redact } from '../domain/urls.js';
 import type { Logger } from '../telemetry/log.js';
 
@@ -53,9 +53,19 @@ function bodyOf(problem: Problem): string {
   return withoutExpressions(redact(JSON.stringify({ error: { hint: remedy, ...problem } })));
 }
 
+/** What is about the way from the gateway to something else: addresses are in the log, and nobody's business who asks. */
+const OURS: ReadonlySet<ErrorCode> = new Set([
+  'TL_TEMPORAL_UNAVAILABLE',
+  'TL_STORE_UNREACHABLE',
+  'TL_IDENTITY_UNREACHABLE',
+  'TL_INTERNAL',
+]);
+
 function asProblem(error: FastifyError | ThroughlineError): { problem: Problem; status: number } {
   if (error instanceof ThroughlineError) {
-    return { problem: error.problem, status: ERROR_KINDS[error.code].http };
+    const { http: status, title } = ERROR_KINDS[error.code];
+    const { code } = error;
+    return { problem: OURS.has(code) ? { code, message: title } : error.problem, status };
   }
   const status = error.statusCode ?? 500;
   if (status === 413) {

@@ -136,7 +136,8 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     },
     strictTransportSecurity: publicUrl?.startsWith('https:') ? { maxAge: 31_536_000 } : false,
   });
-  await guard(app, { authenticator, audit, requestsPerMinute: settings.requestsPerMinute });
+  const { requestsPerMinute } = settings;
+  await guard(app, { authenticator, audit, requestsPerMinute, publicUrl });
   measureRequests(app, meter);
   app.addHook('onSend', async (_request, reply, payload) => {
     reply.header('cache-control', 'no-store');

@@ -2,7 +2,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { ThroughlineError } from '../../domain/errors.js';
 import type { ServerConfiguration } from '../../policy/index.js';
-import { ANYBODY, type Caller } from './caller.js';
+import type { Caller } from './caller.js';
 import { Issuers } from './oidc.js';
 import { Signatures } from './signatures.js';
 import { Tokens } from './tokens.js';
@@ -34,7 +34,7 @@ export class Authenticator {
    * TL_IDENTITY_UNREACHABLE where the keys to a token cannot be had.
    */
   async byHeaders(headers: IncomingHttpHeaders, maySign: boolean): Promise<Caller | undefined> {
-    if (!this.known) return ANYBODY;
+    if (!this.known) throw nobody();
     const { authorization } = headers;
     if (authorization === undefined) {
       if (maySign && Signatures.in(headers)) return undefined;

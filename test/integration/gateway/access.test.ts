@@ -2,7 +2,7 @@
 // credentials.
 import { randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { createServer, type Server } from 'node:http';
+import { createServer, get, type Server } from 'node:http';
 import { join } from 'node:path';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { Webhook } from 'standardwebhooks';
@@ -525,6 +525,12 @@ describe('a caller', () => {
     expect(last.json().error.code).toBe('TL_RATE_LIMITED');
     expect(Number(last.headers['retry-after'])).toBeGreaterThan(0);
     expect((await get(other)).statusCode).toBe(200);
+    // Guessing has its limit as well, and those who may are none the worse for it.
+    const guess = () => limited.app.inject({ url: '/v1/releases', headers: { authorization: 'Bearer x' } });
+    const guesses: number[] = [];
+    for (let count = 0; count < 22; count += 1) guesses.push((await guess()).statusCode);
+    expect(guesses).toEqual([...Array(20).fill(401), 429, 429]);
+    expect((await get(other)).statusCode).toBe(200);
     expect((await limited.app.inject('/healthz')).statusCode).toBe(200);
     await limited.close();
   });
@@ -561,8 +567,18 @@ describe('a caller', () => {
         headers: { 'content-type': 'text/plain', ...headers },
       });
     expect((await post({ origin: 'https://evil.example' })).statusCode).toBe(403);
-    const rebound = await fetch(`${url}/v1/releases`, { headers: { 'x-y': 'z' } });
-    expect(rebound.status).toBe(200);
+    expect((await fetch(`${url}/v1/releases`)).status).toBe(200);
+    // By a name of the attacker's own for this machine, and whatever such a page may add.
+    const { port } = new URL(url);
+    const rebound = await new Promise<number | undefined>((resolve) => {
+      const headers = {
+        host: `evil.example:${port}`,
+        'x-forwarded-for': '10.0.0.1',
+        origin: `http://evil.example:${port}`,
+      };
+      get({ port, host: '127.0.0.1', path: '/v1/releases', headers }, (answer) => resolve(answer.statusCode));
+    });
+    expect(rebound).toBe(403);
     await open.close();
   });
 });
