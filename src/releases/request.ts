@@ -16,6 +16,7 @@ const text = (max: number) =>
     .regex(/^[^\0-\x1f\x7f]*$/, 'expected text without control characters');
 
 const spinnakerId = text(200);
+const spinnakerName = text(1_000).or(z.literal(''));
 
 /** A branch, a tag or a commit. Spinnaker sends empty text where it has none. */
 const refName = text(255)
@@ -49,7 +50,7 @@ export const triggerSchema = z.strictObject({
   tracestate: text(512).optional(),
   baggage: text(8192).optional(),
   execution: z
-    .looseObject({ id: spinnakerId, application: spinnakerId.nullish(), name: spinnakerId.nullish() })
+    .looseObject({ id: spinnakerId, application: spinnakerName.nullish(), name: spinnakerName.nullish() })
     .optional()
     .describe('Spinnaker’s execution'),
   stage: z
@@ -68,8 +69,8 @@ export const triggerSchema = z.strictObject({
     .describe('Spinnaker’s stage'),
   trigger: z
     .looseObject({
-      hash: refName.nullish(),
-      branch: refName.nullish(),
+      hash: text(1_000).or(z.literal('')).nullish(),
+      branch: text(1_000).or(z.literal('')).nullish(),
       user: text(255).or(z.literal('')).nullish(),
     })
     .optional()
@@ -111,6 +112,7 @@ export function parseTrigger(body: unknown, context: TriggerContext): ParsedTrig
   checkRepositoryUrl(trigger.repository);
   const planPath = normalizePath(trigger.plan || DEFAULT_PLAN_PATH);
   const ref = trigger.ref || trigger.trigger?.hash || trigger.trigger?.branch || 'HEAD';
+  checkRef(ref);
   const spinnaker = spinnakerExecution(trigger);
   const key = trigger.idempotencyKey ?? context.idempotencyKey ?? spinnakerKey(trigger) ?? randomUUID();
   const release = releaseIdOf(key);
@@ -145,6 +147,16 @@ export function parseTrigger(body: unknown, context: TriggerContext): ParsedTrig
       JSON.stringify([trigger.repository, ref, planPath, sorted(trigger.parameters)]),
     ).slice(0, 32),
   };
+}
+
+/** The trigger's own, where the payload names none: only what is used has to be one. */
+function checkRef(ref: string): void {
+  const parsed = refName.safeParse(ref);
+  if (parsed.success) return;
+  throw new ThroughlineError('TL_REQUEST_INVALID', 'The trigger’s commit or branch is not valid', {
+    expected: 'a branch, a tag or a commit; or `ref` in the payload',
+    found: ref.slice(0, 100),
+  });
 }
 
 /** Spinnaker's key (FACTS): the execution, the stage's place in it, and its restart. */
