@@ -102,16 +102,18 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   app.removeContentTypeParser(['application/json', 'text/plain']);
   app.addContentTypeParser(
     ['application/json', 'text/plain'],
-    { parseAs: 'string' },
-    (request, body, done) => {
+    { parseAs: 'buffer' },
+    (request, bytes, done) => {
+      let body: string;
       try {
-        identifySigned(request, authenticator, body as string);
+        body = textOf(bytes as Buffer, request.headers['content-type']);
+        identifySigned(request, authenticator, (bytes as Buffer).toString('utf8'));
       } catch (error) {
         done(error as Error);
         return;
       }
       if (body === '') done(null, undefined);
-      else parseJson(request, body as string, done);
+      else parseJson(request, body, done);
     },
   );
   app.setErrorHandler((error: FastifyError | ThroughlineError, request, reply) =>
@@ -155,10 +157,11 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   });
   lineageRoutes(app, lineage);
   auditRoute(app, audit);
+  const reached = onceASecond(() => releases.ping());
   app.get('/healthz', async () => ({ status: 'ok' }));
   app.get('/readyz', async () => {
     if (draining) throw new ThroughlineError('TL_DRAINING', 'This gateway is about to end');
-    await releases.ping();
+    await reached();
     return { status: 'ready' };
   });
   app.get('/openapi.json', async () => openApiDocument());
@@ -179,6 +182,27 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       await audit.close();
     },
   };
+}
+
+/** Anybody may ask whether a gateway is ready: Temporal is not asked as often. */
+function onceASecond(ask: () => Promise<void>): () => Promise<void> {
+  let last: { readonly at: number; readonly answer: Promise<void> } | undefined;
+  return () => {
+    if (!last || Date.now() - last.at > 1_000) last = { at: Date.now(), answer: ask() };
+    return last.answer;
+  };
+}
+
+/** Java's clients send text as ISO-8859-1, and say so; JSON is UTF-8 whatever somebody says (RFC 8259, 8.1). */
+function textOf(bytes: Buffer, contentType = ''): string {
+  const [, charset = 'utf-8'] = /^text\/plain\s*;.*charset="?([\w-]{1,40})/i.exec(contentType) ?? [];
+  try {
+    return new TextDecoder(charset).decode(bytes);
+  } catch {
+    throw new ThroughlineError('TL_REQUEST_INVALID', 'The charset of the body is not known', {
+      expected: 'UTF-8',
+    });
+  }
 }
 
 function measureRequests(app: FastifyInstance, meter: MetricMeter | undefined): void {

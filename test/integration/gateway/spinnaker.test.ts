@@ -78,6 +78,27 @@ describe('create', () => {
     expect((await monitor(stageOf(''), statusUrl)).state).not.toBe('TERMINAL');
   });
 
+  it('takes text in the charset that it says it is in: Spring sends ISO-8859-1', async () => {
+    const payload = Buffer.from(
+      JSON.stringify({ repository: quick, execution: execution(), trigger: { user: 'Jürgen' } }),
+      'latin1',
+    );
+    const answer = await fetch(`${world.url}/v1/releases`, {
+      method: 'POST',
+      headers: { 'content-type': 'text/plain;charset=ISO-8859-1' },
+      body: payload,
+    });
+    expect(answer.status).toBe(202);
+    const { id } = (await answer.json()) as { id: string };
+    expect((await world.ended(id)).request.requestedBy).toBe('Jürgen');
+    const unknown = await fetch(`${world.url}/v1/releases`, {
+      method: 'POST',
+      headers: { 'content-type': 'text/plain;charset=klingon' },
+      body: payload,
+    });
+    expect(unknown.status).toBe(400);
+  });
+
   it('takes a string payload that was encoded once more', async () => {
     const payload = JSON.stringify(JSON.stringify({ repository: quick, execution: execution() }));
     const { statusUrl } = await create(stageOf(payload));
