@@ -1,5 +1,5 @@
 // What can happen between a push and running pods, done to a real Argo CD: DESIGN §7, I4, I5.
-import { writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { resourcePath } from '../../src/kubernetes/api.js';
@@ -27,7 +27,9 @@ function commitByHand(model: ClusterModel, edit: (directory: string) => void, me
   edit(work);
   git(work, 'commit', '--quiet', '--all', '--allow-empty', '--message', message);
   git(work, 'push', '--quiet', 'origin', 'HEAD:main');
-  return git(work, 'rev-parse', 'HEAD').trim();
+  const commit = git(work, 'rev-parse', 'HEAD').trim();
+  rmSync(work, { recursive: true });
+  return commit;
 }
 
 async function pushed(model: ClusterModel, release: string): Promise<string> {

@@ -3,7 +3,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { temporal } from '@temporalio/proto';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { parse } from 'yaml';
 import { startCollector } from '../../../src/dev/collector.js';
 import { freePort } from '../../../src/dev/ports.js';
@@ -321,11 +321,13 @@ describe('a secret', () => {
 
   it('that is planted in every input is found nowhere, byte by byte', async () => {
     const postgres = await Postgres.start();
+    onTestFinished(() => postgres.stop());
     const collector = await startCollector({
       file: join(world.directory, 'spans.jsonl'),
       httpPort: await freePort(0),
       grpcPort: await freePort(0),
     });
+    onTestFinished(() => collector.stop());
     const port = await freePort(0);
     const env = {
       THROUGHLINE_CONFIG: configuration,
@@ -455,7 +457,5 @@ env:
     }
     // The search finds what is there.
     expect(Buffer.from(places.histories ?? '').includes('throughline.yaml')).toBe(true);
-    await collector.stop();
-    await postgres.stop();
   });
 });
