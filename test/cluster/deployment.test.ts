@@ -1,7 +1,7 @@
 // What can happen between a push and running pods, done to a real Argo CD: DESIGN §7, I4, I5.
 import { rmSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { resourcePath } from '../../src/kubernetes/api.js';
 import type { Pod } from '../../src/kubernetes/objects.js';
 import { type ClusterModel, ClusterWorld } from '../support/cluster.js';
@@ -153,6 +153,7 @@ describe('a deployment', () => {
       },
     };
     const work = temporaryDirectory('hook');
+    onTestFinished(() => rmSync(work, { recursive: true }));
     git(work, 'clone', '--quiet', model.gitops, '.');
     writeFileSync(`${work}/k8s/hook.yaml`, JSON.stringify(hook));
     git(work, 'add', '--all');

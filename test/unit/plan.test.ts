@@ -1,7 +1,7 @@
 // Plans are strict: what is wrong is refused with its place and what was expected.
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { formatProblem, ThroughlineError } from '../../src/domain/errors.js';
 import { directoryFiles, formatDuration, loadPlan, parseDuration, parsePlan } from '../../src/plan/index.js';
 import { modelFiles, temporaryDirectory, writeFiles } from '../support/world.js';
@@ -19,11 +19,18 @@ function refusal(text: string): ThroughlineError {
   throw new Error('the plan was taken');
 }
 
+/** Gone with the test. */
+function temporary(name: string): string {
+  const directory = temporaryDirectory(name);
+  onTestFinished(() => rmSync(directory, { recursive: true }));
+  return directory;
+}
+
 async function load(
   files: Record<string, string>,
   change: (directory: string) => void = () => {},
 ): Promise<string> {
-  const directory = temporaryDirectory('plan');
+  const directory = temporary('plan');
   writeFiles(directory, files);
   change(directory);
   return loadPlan(directoryFiles(directory), 'throughline.yaml').then(
@@ -140,7 +147,7 @@ describe('loadPlan', () => {
     ).toBe('TL_PATH_UNSAFE');
     expect(
       await load({ 'throughline.yaml': PLAN, 'inference/Dockerfile': 'FROM scratch\n' }, (directory) => {
-        const outside = temporaryDirectory('outside');
+        const outside = temporary('outside');
         mkdirSync(join(outside, 'training'));
         writeFileSync(join(outside, 'training', 'job.yaml'), job);
         symlinkSync(join(outside, 'training'), join(directory, 'training'));
