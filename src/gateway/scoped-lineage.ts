@@ -1,6 +1,7 @@
 // Lineage for somebody who may see some models, or some environments, and is not told of any other.
 import { ThroughlineError } from '../domain/errors.js';
 import type { ReleaseScope } from '../domain/release.js';
+import { MOST_RELEASES } from '../lineage/find.js';
 import type {
   AttestationsAnswer,
   DriftAnswer,
@@ -11,9 +12,8 @@ import type {
   ServedAnswer,
 } from '../lineage/index.js';
 import { unknownId } from '../lineage/reader.js';
-import { covers } from './access/caller.js';
+import { covers } from '../policy/index.js';
 
-const MOST_RELEASES = 20;
 /** Of what releases share, so many are looked through for those that may be seen. */
 const LOOK_THROUGH = 1_000;
 

@@ -15,7 +15,7 @@ import { attestations, deployments, pods, releases, targets } from './schema.js'
 import { type Database, reach } from './store.js';
 
 /** Of what very many releases share, the newest are told. */
-const MOST_RELEASES = 20;
+export const MOST_RELEASES = 20;
 
 /** When the next one of the same target was rolled out. (Drizzle leaves a table's name out where it is the only one.) */
 const servedUntil = sql<Date | null>`(

@@ -9,6 +9,7 @@ import type { PlanViolation } from '../plan/load.js';
 import type { Plan } from '../plan/schema.js';
 import type { Allowed } from './configuration.js';
 import { containersOf, jobViolations } from './job.js';
+import { covers } from './scopes.js';
 
 /** Throws TL_NOT_ALLOWED where a trigger names a repository or a plan that releases may not use. */
 export function checkTrigger(allow: Allowed, trigger: { repository: string; planPath: string }): void {
@@ -112,20 +113,14 @@ export function planViolations(
 export function checkScope(within: readonly ReleaseScope[] | undefined, plan: Plan): void {
   if (within === undefined) return;
   const model = plan.metadata.name;
-  const covers = (environment: string | undefined) =>
-    within.some(
-      (scope) =>
-        (scope.models === undefined || scope.models.includes(model)) &&
-        (environment === undefined ||
-          scope.environments === undefined ||
-          scope.environments.includes(environment)),
-    );
-  if (!covers(undefined)) {
+  if (!within.some(({ models }) => models === undefined || models.includes(model))) {
     throw new ThroughlineError('TL_NOT_ALLOWED', `Whoever asked for this may not release ${model}`, {
       expected: `a model of: ${some(within.flatMap(({ models = [] }) => models))}`,
     });
   }
-  const beyond = plan.deploy.map(({ environment }) => environment).filter((one) => !covers(one));
+  const beyond = plan.deploy
+    .map(({ environment }) => environment)
+    .filter((one) => !covers(within, { model, environments: [one] }));
   if (beyond.length > 0) {
     throw new ThroughlineError(
       'TL_NOT_ALLOWED',

@@ -8,7 +8,7 @@ import { parseDuration } from '../plan/duration.js';
 import { readYaml } from '../plan/yaml.js';
 import { JOB_FEATURES } from './job.js';
 
-/** What somebody may be allowed to do (DESIGN §8). `admin` may do everything, and read the audit log. */
+/** What somebody may be allowed to do (DESIGN §8). `admin` may do everything. */
 export const ROLES = ['read', 'trigger', 'approve', 'admin'] as const;
 export type Role = (typeof ROLES)[number];
 
@@ -134,7 +134,6 @@ export type Grant = z.output<typeof grant>;
 export type TokenSettings = z.output<typeof token>;
 export type IssuerSettings = z.output<typeof issuer>;
 export type WebhookSettings = z.output<typeof webhook>;
-export type EventSink = z.output<typeof sink>;
 export type Allowed = ServerConfiguration['allow'];
 
 const HEADER = { apiVersion: 'throughline.dev/v1alpha1', kind: 'ServerConfiguration' } as const;

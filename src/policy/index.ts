@@ -3,7 +3,6 @@ export { checkScope, checkTrigger, planViolations } from './allowed.js';
 export {
   type Allowed,
   configurationJsonSchema,
-  type EventSink,
   type Grant,
   type IssuerSettings,
   NO_CONFIGURATION,
@@ -14,4 +13,5 @@ export {
   type TokenSettings,
   type WebhookSettings,
 } from './configuration.js';
+export { type Concern, covers } from './scopes.js';
 export { readSecrets } from './secrets.js';

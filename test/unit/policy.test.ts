@@ -6,7 +6,7 @@ import addFormats from 'ajv-formats';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { ThroughlineError } from '../../src/domain/errors.js';
-import { covers, scopesOf } from '../../src/gateway/access/caller.js';
+import { scopesOf } from '../../src/gateway/access/caller.js';
 import { newToken, Tokens } from '../../src/gateway/access/tokens.js';
 import { parseJobManifest, sealJob } from '../../src/plan/index.js';
 import { canonicalRepository, checkScope, fullImageName } from '../../src/policy/allowed.js';
@@ -16,6 +16,7 @@ import {
   parseConfiguration,
 } from '../../src/policy/configuration.js';
 import { jobViolations } from '../../src/policy/job.js';
+import { covers } from '../../src/policy/scopes.js';
 
 const read = (path: string) => readFileSync(fileURLToPath(new URL(`../../${path}`, import.meta.url)), 'utf8');
 const HEAD = 'apiVersion: throughline.dev/v1alpha1\nkind: ServerConfiguration\n';
