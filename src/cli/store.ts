@@ -5,7 +5,6 @@ import { devEndpoints } from '../dev/endpoints.js';
 import { ThroughlineError } from '../domain/errors.js';
 import {
   embeddedStore,
-  GatewayReader,
   type LineageAnswer,
   type LineageReader,
   type ReleaseAnswer,
@@ -14,6 +13,7 @@ import {
 } from '../lineage/index.js';
 import { configuredTraces } from '../telemetry/backends.js';
 import { defaultDataDirectory } from '../worker/config.js';
+import { GatewayReader } from './gateway-reader.js';
 import { withJson } from './options.js';
 
 export interface StoreOptions {

@@ -19,7 +19,7 @@ export {
   type LayerChange,
   layerChange,
 } from './diff.js';
-export { GatewayReader, type LineageReader, StoreReader } from './reader.js';
+export { type LineageReader, StoreReader } from './reader.js';
 export { type LineageRecord, lineageOf } from './record.js';
 export type { AuditRow } from './schema.js';
 export { embeddedStore, LineageStore, StoreHandle } from './store.js';
