@@ -67,12 +67,13 @@ export function configurationOf(job: TrainingJob): string {
   return sha256Hex(JSON.stringify([name, release, commit, dataset, parameters, image, manifest]));
 }
 
-/** @param configuration where the Job's manifest is not what the history has of it: {@link configurationOf} that. */
+/** @param manifest all of it, where the history has only a part: which training it is for is told by that part. */
 export function kubernetesJob(
-  job: TrainingJob,
+  kept: TrainingJob,
   options: ManifestOptions,
-  configuration = configurationOf(job),
+  manifest: JobManifest = kept.manifest,
 ): Json {
+  const job = { ...kept, manifest };
   const { namespace, name } = splitJobName(job.name);
   const { spec } = job.manifest;
   const { template } = spec;
@@ -94,7 +95,7 @@ export function kubernetesJob(
       labels: { ...metadata?.labels, ...labels },
       annotations: {
         ...metadata?.annotations,
-        [CONFIGURATION_ANNOTATION]: configuration,
+        [CONFIGURATION_ANNOTATION]: configurationOf(kept),
         'throughline.dev/commit': job.commit,
         'throughline.dev/traceparent': job.trace.traceparent,
       },

@@ -20,7 +20,7 @@ import type {
 import { JobEndings } from './ending.js';
 import { checkOurs, failureOf, refusal, removed } from './failures.js';
 import { readPodLog, tailOf } from './log.js';
-import { configurationOf, kubernetesJob, type ManifestOptions, splitJobName } from './manifest.js';
+import { kubernetesJob, type ManifestOptions, splitJobName } from './manifest.js';
 import { trainedModel } from './result.js';
 import { newest, recordOf, stateOf } from './state.js';
 import { LOOK_MS, type NamespaceWatch, type TrainingWatches } from './watches.js';
@@ -105,7 +105,7 @@ export class KubernetesJobRunner implements JobRunner {
   private async create(job: TrainingJob, signal: AbortSignal, report: (doing: string) => void): Promise<Job> {
     const { namespace, name } = splitJobName(job.name);
     const manifest = await manifestOf(job, this.options.gitCache, signal);
-    const object = this.objectOf({ ...job, manifest }, configurationOf(job));
+    const object = this.objectOf(job, manifest);
     return patiently(
       `create Job ${job.name}`,
       async () => {
@@ -225,13 +225,13 @@ export class KubernetesJobRunner implements JobRunner {
     return this.endings.stop(job, options);
   }
 
-  private objectOf(job: TrainingJob, configuration = configurationOf(job)) {
+  private objectOf(job: TrainingJob, manifest?: JobManifest) {
     const { handover, workloadTelemetry } = this.options;
     const repository = job.modelRepository ?? 'registry.invalid/model';
     return kubernetesJob(
       job,
       { workloadTelemetry, handover: handover && { ...handover, repository } },
-      configuration,
+      manifest,
     );
   }
 }
