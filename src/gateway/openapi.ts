@@ -1,8 +1,9 @@
 // The API's description (OpenAPI 3.1), out of the schemas that validate its requests.
 import { ERROR_KINDS } from '../domain/errors.js';
+import { auditPaths } from './openapi-audit.js';
 import { lineagePaths, lineageSchemas } from './openapi-lineage.js';
 import { problem, ref, response, string } from './openapi-parts.js';
-import { auditPaths, releasePaths, releaseSchemas } from './openapi-releases.js';
+import { releasePaths, releaseSchemas } from './openapi-releases.js';
 
 /** The whole document; the same for every caller. */
 export function openApiDocument(): Record<string, unknown> {

@@ -2,11 +2,10 @@
 import { Readable } from 'node:stream';
 import { SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import type { ApprovalRecord } from '../domain/approval.js';
+import { type ApprovalRecord, awaitingOf } from '../domain/approval.js';
 import { ThroughlineError } from '../domain/errors.js';
-import type { ReleaseScope } from '../domain/release.js';
 import { parseTraceparent } from '../domain/trace.js';
-import { type Allowed, checkTrigger } from '../policy/index.js';
+import { type Allowed, checkTrigger, covers } from '../policy/index.js';
 import { LAST_EVENT } from '../releases/events.js';
 import {
   decisionSchema,
@@ -16,6 +15,7 @@ import {
   releaseOfKey,
 } from '../releases/request.js';
 import {
+  isReleaseMissing,
   type Joined,
   type ReleaseService,
   type ReleaseView,
@@ -25,7 +25,7 @@ import {
 import { ATTR } from '../telemetry/attributes.js';
 import { remoteSpanContext } from '../telemetry/context.js';
 import type { Logger } from '../telemetry/log.js';
-import { type Caller, covers, may, scopesOf } from './access/caller.js';
+import { type Caller, may, scopesOf } from './access/caller.js';
 import { callerOf } from './access/hooks.js';
 import { withoutExpressions } from './errors.js';
 import { KEEP_ALIVE, LiveReleases, serverSentEvent } from './live.js';
@@ -154,10 +154,9 @@ export function releaseRoutes(app: FastifyInstance, options: ReleaseRoutesOption
           });
         }
         const { id } = request.params;
-        await mayDecide(request, environment);
         const made = await releases.decide(id, {
           decision,
-          environment: environment ?? (await onlyEnvironment(request)),
+          environment: await decidedOn(request, environment),
           by: by ?? caller.name,
           comment,
         });
@@ -177,54 +176,50 @@ export function releaseRoutes(app: FastifyInstance, options: ReleaseRoutesOption
 
   async function cancel(request: FastifyRequest, reply: FastifyReply, id: string): Promise<FastifyReply> {
     // A caller that cancels wants to know that nothing goes on, which is true of what never was (FACTS, Spinnaker).
-    const known = await cancelable(callerOf(request), id);
-    if (known) await releases.cancel(id);
+    const known = (await concerned(callerOf(request), id)) && (await releases.cancel(id));
     return reply.code(202).send({ id: id.slice(0, 100), status: known ? 'CANCELING' : 'UNKNOWN' });
   }
 
-  /** Whether there is such a release, as far as the caller is concerned. */
-  async function cancelable(caller: Caller, id: string): Promise<boolean> {
-    if (scopesOf(caller, 'trigger') === undefined) return releases.knows(id);
+  /** Whether a caller may cancel such a release, where there is one. */
+  async function concerned(caller: Caller, id: string): Promise<boolean> {
+    if (scopesOf(caller, 'trigger') === undefined) return true;
     return releases.get(id).then(
       (view) => concerns(caller, 'trigger', view),
       (error) => {
-        if (error instanceof ThroughlineError && error.code === 'TL_RELEASE_NOT_FOUND') return false;
+        if (isReleaseMissing(error)) return false;
         throw error;
       },
     );
   }
 
-  /** Throws TL_RELEASE_NOT_FOUND where the caller has nothing to do with the release, TL_FORBIDDEN where it has. */
-  async function mayDecide(request: FastifyRequest<ById>, environment: string | undefined): Promise<void> {
+  /**
+   * The environment that the caller decides on, undefined for whichever waits. Bound to some, it is named: by the time of the
+   * decision another may wait. Throws TL_RELEASE_NOT_FOUND where the caller has nothing to do with the release,
+   * TL_FORBIDDEN where it has.
+   */
+  async function decidedOn(
+    request: FastifyRequest<ById>,
+    environment: string | undefined,
+  ): Promise<string | undefined> {
     const caller = callerOf(request);
-    if (scopesOf(caller, 'approve') === undefined) return;
+    if (scopesOf(caller, 'approve') === undefined) return environment;
     const { id } = request.params;
     const { record } = await releases.get(id);
     const { model, environments } = record;
-    const wanted = environment ?? environments?.find((one) => isAwaited(record, one));
+    const wanted = environment ?? awaitingOf(record)?.environment;
     if (
       wanted !== undefined &&
       environments?.includes(wanted) &&
       may(caller, 'approve', { model, environments: [wanted] })
     )
-      return;
+      return wanted;
     if (!may(caller, 'approve', { model, environments }) && !may(caller, 'read', { model, environments }))
       throw releaseNotFound(id);
     throw new ThroughlineError('TL_FORBIDDEN', `${caller.name} may not decide on that`, {
       expected: 'a grant with the role approve, for the model and the environment',
     });
   }
-
-  /** Bound to an environment, a decision must not be taken for another that waits by then. */
-  async function onlyEnvironment(request: FastifyRequest<ById>): Promise<string | undefined> {
-    if (scopesOf(callerOf(request), 'approve') === undefined) return undefined;
-    const { record } = await releases.get(request.params.id);
-    return record.environments?.find((one) => isAwaited(record, one));
-  }
 }
-
-const isAwaited = ({ stages }: ReleaseView['record'], environment: string) =>
-  stages.some(({ name, status }) => name === `approve ${environment}` && status === 'RUNNING');
 
 /** Whether a caller has to do with a release in a role. Before its model is known, whoever triggered it has. */
 function concerns(caller: Caller, role: 'read' | 'trigger', { record, caller: by }: ReleaseView): boolean {
@@ -236,7 +231,7 @@ function concerns(caller: Caller, role: 'read' | 'trigger', { record, caller: by
 
 /** Whether a caller may be told of the release that its key has started before. */
 function mayJoin(caller: Caller, { model, environments, caller: by }: Joined): boolean {
-  const scopes: readonly ReleaseScope[] | undefined = scopesOf(caller, 'trigger');
+  const scopes = scopesOf(caller, 'trigger');
   if (scopes === undefined || by.triggeredBy === caller.name) return true;
   return model !== undefined && covers(scopes, { model, environments });
 }
@@ -294,7 +289,7 @@ function eventStream(events: ReturnType<LiveReleases['follow']>, log: Logger): R
   return stream;
 }
 
-export function header(request: FastifyRequest, name: string): string | undefined {
+function header(request: FastifyRequest, name: string): string | undefined {
   const value = request.headers[name];
   return Array.isArray(value) ? value[0] : value;
 }

@@ -107,7 +107,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       let body: string;
       try {
         body = textOf(bytes as Buffer, request.headers['content-type']);
-        identifySigned(request, authenticator, (bytes as Buffer).toString('utf8'));
+        identifySigned(request, authenticator, bytes as Buffer);
       } catch (error) {
         done(error as Error);
         return;

@@ -149,7 +149,7 @@ export class ReleaseService {
   /** Everything that is known of a release. Throws TL_RELEASE_NOT_FOUND. */
   async get(id: string): Promise<ReleaseView> {
     const description = await this.describe(id).catch(async (error) => {
-      const record = isReleaseId(id) && isMissing(error) && (await this.archived(id));
+      const record = isReleaseId(id) && isReleaseMissing(error) && (await this.archived(id));
       if (record) return record;
       throw error;
     });
@@ -254,7 +254,7 @@ export class ReleaseService {
     return this.describe(id).then(
       () => true,
       (error) => {
-        if (isMissing(error)) return false;
+        if (isReleaseMissing(error)) return false;
         throw error;
       },
     );
@@ -317,7 +317,8 @@ export class ReleaseService {
   }
 }
 
-const isMissing = (error: unknown) =>
+/** Whether a call failed because there is no such release. */
+export const isReleaseMissing = (error: unknown) =>
   error instanceof ThroughlineError && error.code === 'TL_RELEASE_NOT_FOUND';
 
 /** The release that the key started long ago. Throws TL_IDEMPOTENCY_KEY_REUSED. */

@@ -3,7 +3,6 @@
 // keeps its workflow, so that nothing is lost with a process.
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { WorkflowNotFoundError } from '@temporalio/client';
 import { CloudEvent, HTTP } from 'cloudevents';
 import type { Webhook } from 'standardwebhooks';
 import type { DeliveryState } from '../activities/index.js';
@@ -11,7 +10,7 @@ import { messageOf, ThroughlineError } from '../domain/errors.js';
 import type { ReleaseRecord } from '../domain/release.js';
 import { type CdEvent, cdEventsOf, type EventSource } from '../events/cdevents.js';
 import { eventsAfter, eventsOf } from '../releases/events.js';
-import type { ReleaseService } from '../releases/service.js';
+import { isReleaseMissing, type ReleaseService } from '../releases/service.js';
 import type { Logger } from '../telemetry/log.js';
 import type { TemporalClient } from '../temporal/connect.js';
 import type { ActivityContext } from './activity-context.js';
@@ -87,10 +86,7 @@ export class EventDelivery {
   ): Promise<{ told?: Sent; error?: unknown }> {
     const { releases, source } = this.dependencies;
     const view = await releases.get(one.release).catch((error) => {
-      const gone =
-        error instanceof WorkflowNotFoundError ||
-        (error instanceof ThroughlineError && error.code === 'TL_RELEASE_NOT_FOUND');
-      if (gone) return undefined;
+      if (isReleaseMissing(error)) return undefined;
       throw error;
     });
     if (!view) return { told: { ...one, position: undefined } };

@@ -48,7 +48,7 @@ export class Authenticator {
   }
 
   /** Who signed this body. Throws TL_UNAUTHENTICATED. */
-  bySignature(headers: IncomingHttpHeaders, body: string): Caller {
+  bySignature(headers: IncomingHttpHeaders, body: Buffer): Caller {
     const caller = this.known?.signatures.find(headers, body);
     if (!caller) throw nobody();
     return caller;

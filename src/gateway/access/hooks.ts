@@ -92,7 +92,7 @@ export async function guard(app: FastifyInstance, options: AccessOptions): Promi
   // Whose signature it is was found out when the body was read; a request without one has none.
   app.addHook('preValidation', async (request) => {
     const { role } = request.routeOptions.config;
-    if (role !== undefined && !request.caller) identifySigned(request, authenticator, '');
+    if (role !== undefined && !request.caller) identifySigned(request, authenticator, Buffer.alloc(0));
   });
 
   app.addHook('onSend', async (request, reply) => {
@@ -116,8 +116,8 @@ export async function guard(app: FastifyInstance, options: AccessOptions): Promi
   });
 }
 
-/** Called with the body's text before it is parsed. Throws TL_UNAUTHENTICATED, TL_FORBIDDEN. */
-export function identifySigned(request: FastifyRequest, authenticator: Authenticator, body: string): void {
+/** Called with the body before it is read. Throws TL_UNAUTHENTICATED, TL_FORBIDDEN. */
+export function identifySigned(request: FastifyRequest, authenticator: Authenticator, body: Buffer): void {
   const { role } = request.routeOptions.config;
   if (role === undefined || request.caller) return;
   request.caller = authenticator.bySignature(request.headers, body);

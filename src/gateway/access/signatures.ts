@@ -27,7 +27,7 @@ export class Signatures {
   }
 
   /** Who signed it; undefined where nobody did who is known. */
-  find(headers: IncomingHttpHeaders, body: string): Caller | undefined {
+  find(headers: IncomingHttpHeaders, body: Buffer): Caller | undefined {
     const { 'webhook-id': id } = headers;
     if (typeof id !== 'string' || !/^[\x21-\x7e]{1,200}$/.test(id)) return undefined;
     for (const { settings, keys } of this.senders) {
@@ -40,7 +40,7 @@ export class Signatures {
   }
 }
 
-function verifies(key: Webhook, headers: IncomingHttpHeaders, body: string): boolean {
+function verifies(key: Webhook, headers: IncomingHttpHeaders, body: Buffer): boolean {
   try {
     key.verify(body, headers as Record<string, string>, { jsonParse: false });
     return true;

@@ -29,14 +29,8 @@ describe('three gateways side by side', () => {
   it('start 50 releases of 1,000 triggers, whoever is asked, cut off or restarted', async () => {
     const next = random(7);
     const ports = await Promise.all([freePort(0), freePort(0), freePort(0)]);
-    const env = { THROUGHLINE_LOG_LEVEL: 'warn', THROUGHLINE_PUBLIC_URL: 'https://throughline.example' };
-    const start = (port: number) =>
-      world.process(
-        process.execPath,
-        ['bin/throughline.js', 'gateway', '--listen', `127.0.0.1:${port}`],
-        { ...env, THROUGHLINE_LOG_LEVEL: 'info' },
-        'gateway started',
-      );
+    const env = { THROUGHLINE_PUBLIC_URL: 'https://throughline.example' };
+    const start = (port: number) => world.gatewayProcess(port, env);
     const gateways: ChildProcess[] = await Promise.all(ports.map(start));
     let done = false;
     let restarts = 0;
