@@ -434,7 +434,8 @@ describe('a store that was lost', () => {
           () => true,
         ),
     );
-    rmSync(world.data, { recursive: true, force: true }); // jobs, models, images
+    // Jobs, models, images; the worker may be writing to its mirrors meanwhile.
+    rmSync(world.data, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
     await throughline('lineage', 'rebuild');
     expect((await reader.find(known.traceId)).releases[0]).toEqual(known);
   });
