@@ -3,4 +3,6 @@ export { authorizationFor } from './credentials.js';
 export { classifyPushFailure, lastLines, remoteFailure } from './failures.js';
 export { gitIn } from './git.js';
 export { Mirror, type ResolvedRef } from './mirror.js';
+export { type FileEntry, fileEntries, gitBytes, readBlobs } from './objects.js';
+export { SingleFlight, unlessAborted } from './single-flight.js';
 export { checkRepositoryUrl } from './url.js';

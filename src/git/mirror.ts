@@ -10,6 +10,7 @@ import { normalizePath, type SourceFiles, symbolicLink, tooLarge } from '../plan
 import { exists } from '../processes/index.js';
 import { remoteFailure } from './failures.js';
 import { gitIn } from './git.js';
+import { SingleFlight, unlessAborted } from './single-flight.js';
 import { checkRepositoryUrl } from './url.js';
 
 /** Where a ref of the remote stands. */
@@ -18,6 +19,8 @@ export interface ResolvedRef {
   /** `branch`, `tag` or `commit`: the conventions' `vcs.ref.type`, and what a commit id is. */
   readonly type: 'branch' | 'tag' | 'commit';
 }
+
+const BRANCH_FETCHES = new SingleFlight<CommitSha>();
 
 export class Mirror {
   private constructor(
@@ -73,14 +76,27 @@ export class Mirror {
     );
   }
 
-  /** Fetches a branch that must exist. */
-  async fetchBranch(branch: string, signal?: AbortSignal): Promise<CommitSha> {
+  /**
+   * Fetches a branch that must exist. Those who ask for the same at the same time share a fetch, which began after they
+   * asked.
+   */
+  fetchBranch(branch: string, signal?: AbortSignal): Promise<CommitSha> {
+    signal?.throwIfAborted();
+    const fetched = BRANCH_FETCHES.run(`${this.directory}\0${branch}`, () => this.fetchBranchNow(branch));
+    return unlessAborted(fetched, signal);
+  }
+
+  private async fetchBranchNow(branch: string): Promise<CommitSha> {
     const ref = `refs/heads/${branch}`;
+    // One ref for each process: what it has seen speeds up its next fetch, and processes never meet.
+    const tip = `refs/throughline/tips/${process.pid}/${sha256Hex(branch).slice(0, 16)}`;
     try {
-      return await this.fetch(ref, signal);
+      await this.fetchTo(ref, tip);
+      return parseCommitSha(
+        (await gitIn(this.directory).raw(['rev-parse', '--verify', `${tip}^{commit}`])).trim(),
+      );
     } catch (error) {
-      if (signal?.aborted) throw signal.reason;
-      const refs = await this.remoteRefs(signal);
+      const refs = await this.remoteRefs();
       if (refs.has(ref)) throw error;
       throw new ThroughlineError(
         'TL_REF_NOT_FOUND',
@@ -203,8 +219,16 @@ export class Mirror {
   private async fetch(ref: string, signal?: AbortSignal): Promise<CommitSha> {
     const git = gitIn(this.directory, signal);
     const landing = `refs/throughline/landing/${randomUUID()}`;
+    await this.fetchTo(ref, landing, signal);
+    const commit = parseCommitSha((await git.raw(['rev-parse', '--verify', `${landing}^{commit}`])).trim());
+    // What was seen keeps its objects, and speeds up later fetches.
+    await this.updateRefs(`update refs/throughline/seen/${commit} ${commit}`, `delete ${landing}`);
+    return commit;
+  }
+
+  private async fetchTo(ref: string, landing: string, signal?: AbortSignal): Promise<void> {
     try {
-      await git.raw([
+      await gitIn(this.directory, signal).raw([
         'fetch',
         '--verbose', // simple-git waits 50 ms longer for commands that say nothing
         '--no-tags',
@@ -217,10 +241,11 @@ export class Mirror {
       if (signal?.aborted) throw signal.reason;
       throw remoteFailure(this.repository, error);
     }
-    const commit = parseCommitSha((await git.raw(['rev-parse', '--verify', `${landing}^{commit}`])).trim());
-    // What was seen keeps its objects, and speeds up later fetches.
-    await this.updateRefs(`update refs/throughline/seen/${commit} ${commit}`, `delete ${landing}`);
-    return commit;
+  }
+
+  /** Removes a ref of the copy. */
+  async deleteRef(ref: string): Promise<void> {
+    await this.updateRefs(`delete ${ref}`);
   }
 
   /** git update-ref(1), `--stdin`: all of them or none. A transaction answers, where plain updates say nothing. */
