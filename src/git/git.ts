@@ -3,7 +3,16 @@ import { type SimpleGit, simpleGit } from 'simple-git';
 import { inheritedEnvironment } from '../processes/index.js';
 
 /** A command that neither ends nor prints anything for this long is stopped. */
-const SILENCE_MS = 60_000;
+export const SILENCE_MS = 60_000;
+
+/** Of every command. */
+export const GIT_CONFIG = [
+  'core.quotePath=false',
+  'http.lowSpeedLimit=1',
+  'http.lowSpeedTime=30',
+  'maintenance.auto=false', // no background process outlives a command
+  'gc.auto=0',
+];
 
 /** What git and its helpers (ssh, credential helpers, proxies) need of the worker's environment; nothing else passes (I9). */
 const PASSED_ON = [
@@ -60,12 +69,6 @@ export function gitIn(
       allowUnsafeAskPass: true,
       allowUnsafeConfigPaths: true,
     },
-    config: [
-      'core.quotePath=false',
-      'http.lowSpeedLimit=1',
-      'http.lowSpeedTime=30',
-      'maintenance.auto=false', // no background process outlives a command
-      'gc.auto=0',
-    ],
+    config: GIT_CONFIG,
   }).env(all);
 }

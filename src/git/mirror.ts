@@ -10,6 +10,7 @@ import { normalizePath, type SourceFiles, symbolicLink, tooLarge } from '../plan
 import { exists } from '../processes/index.js';
 import { remoteFailure } from './failures.js';
 import { gitIn } from './git.js';
+import { gitBytes } from './objects.js';
 import { SingleFlight, unlessAborted } from './single-flight.js';
 import { checkRepositoryUrl } from './url.js';
 
@@ -228,24 +229,24 @@ export class Mirror {
 
   private async fetchTo(ref: string, landing: string, signal?: AbortSignal): Promise<void> {
     try {
-      await gitIn(this.directory, signal).raw([
-        'fetch',
-        '--verbose', // simple-git waits 50 ms longer for commands that say nothing
-        '--no-tags',
-        '--no-write-fetch-head',
-        '--',
-        this.repository,
-        `+${ref}:${landing}`,
-      ]);
+      await gitBytes(
+        this.directory,
+        [
+          'fetch',
+          '--quiet',
+          '--no-tags',
+          '--no-write-fetch-head',
+          '--',
+          this.repository,
+          `+${ref}:${landing}`,
+        ],
+        '',
+        signal,
+      );
     } catch (error) {
       if (signal?.aborted) throw signal.reason;
       throw remoteFailure(this.repository, error);
     }
-  }
-
-  /** Removes a ref of the copy. */
-  async deleteRef(ref: string): Promise<void> {
-    await this.updateRefs(`delete ${ref}`);
   }
 
   /** git update-ref(1), `--stdin`: all of them or none. A transaction answers, where plain updates say nothing. */

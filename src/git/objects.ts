@@ -1,7 +1,8 @@
 // Objects of a repository, many at once: one process for a hundred files, where a process for each would take longer than
-// the push that they are read for.
+// the push that they are read for. And git without what simple-git adds to it, where tens of milliseconds decide who is
+// first at a branch, or where output is bytes.
 import { spawn } from 'node:child_process';
-import { gitEnvironment } from './git.js';
+import { GIT_CONFIG, gitEnvironment, SILENCE_MS } from './git.js';
 
 /** A file of a commit. */
 export interface FileEntry {
@@ -22,7 +23,8 @@ export function gitBytes(
   env: Readonly<Record<string, string>> = {},
 ): Promise<Buffer> {
   return new Promise((resolve, reject) => {
-    const child = spawn('git', [...parameters], {
+    const config = GIT_CONFIG.flatMap((setting) => ['-c', setting]);
+    const child = spawn('git', [...config, ...parameters], {
       cwd: directory,
       env: { ...gitEnvironment(), ...env },
       stdio: ['pipe', 'pipe', 'pipe'],
@@ -30,14 +32,25 @@ export function gitBytes(
     });
     const printed: Buffer[] = [];
     const said: Buffer[] = [];
-    child.stdout.on('data', (chunk: Buffer) => printed.push(chunk));
-    child.stderr.on('data', (chunk: Buffer) => said.push(chunk));
+    const silence = setTimeout(() => child.kill(), SILENCE_MS);
+    const keep = (chunks: Buffer[]) => (chunk: Buffer) => {
+      silence.refresh();
+      chunks.push(chunk);
+    };
+    child.stdout.on('data', keep(printed));
+    child.stderr.on('data', keep(said));
     child.stdin.on('error', () => undefined); // it ended early, and says why
-    child.once('error', reject);
+    child.once('error', (error) => {
+      clearTimeout(silence);
+      reject(error);
+    });
     child.once('close', (code) => {
+      clearTimeout(silence);
       if (code === 0) return resolve(Buffer.concat(printed));
       const text = Buffer.concat(said).toString('utf8').trim();
-      reject(new Error(text || `git ${parameters[0] ?? ''} ended with ${code ?? 'a signal'}`));
+      const output = Buffer.concat(printed).toString('utf8').trim();
+      const ended = `git ${parameters[0] ?? ''} ended with ${code ?? 'a signal: timed out'}`;
+      reject(new Error([output, text].filter(Boolean).join('\n') || ended));
     });
     child.stdin.end(input);
   });

@@ -76,6 +76,7 @@ export class GitOpsDesk {
   /** What is under way goes on in the writer; a next process asks again. */
   close(): void {
     this.closing.abort(new Error('The worker stops'));
+    for (const branch of this.branches.values()) branch.close();
   }
 
   private branch({ repository, branch }: GitOpsBranch): BranchDesk {
@@ -91,6 +92,7 @@ interface Asked {
   readonly change: DeploymentChange;
   readonly answer: Promise<WrittenDeployment>;
   readonly resolve: (written: WrittenDeployment) => void;
+  readonly reject: (error: unknown) => void;
   /** How often the activity is told what it waits for. */
   readonly reports: Set<(doing: string) => void>;
   /** Resolves when the writer has it, and can be asked to take it back. */
@@ -115,10 +117,14 @@ class BranchDesk {
     const asked = this.asked.get(keyOf(change)) ?? this.ask(change);
     asked.reports.add(report);
     try {
-      return await unlessAborted(unlessAborted(asked.answer, signal), this.closing);
+      return await unlessAborted(asked.answer, signal);
     } finally {
       asked.reports.delete(report);
     }
+  }
+
+  close(): void {
+    for (const { reject } of this.asked.values()) reject(this.closing.reason);
   }
 
   async withdraw(key: DeploymentKey, signal: AbortSignal): Promise<WrittenDeployment | undefined> {
@@ -142,8 +148,9 @@ class BranchDesk {
   }
 
   private ask(change: DeploymentChange): Asked {
-    const { promise: answer, resolve } = withResolvers<WrittenDeployment>();
-    const asked: Asked = { change, answer, resolve, reports: new Set(), accepted: undefined };
+    const { promise: answer, resolve, reject } = withResolvers<WrittenDeployment>();
+    answer.catch(() => undefined); // nobody may wait any more
+    const asked: Asked = { change, answer, resolve, reject, reports: new Set(), accepted: undefined };
     this.asked.set(keyOf(change), asked);
     this.waiting.push(asked);
     if (!this.sending) void this.send();
@@ -230,10 +237,18 @@ function tell(batch: readonly Asked[], doing: string): void {
   for (const { reports } of batch) for (const report of reports) report(doing);
 }
 
-function withResolvers<T>(): { promise: Promise<T>; resolve: (value: T) => void } {
-  let resolve: (value: T) => void = () => undefined;
-  const promise = new Promise<T>((done) => {
-    resolve = done;
+interface Resolvers<T> {
+  readonly promise: Promise<T>;
+  readonly resolve: (value: T) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** As `Promise.withResolvers`, which Node has since version 22. */
+function withResolvers<T>(): Resolvers<T> {
+  let resolve: Resolvers<T>['resolve'] = () => undefined;
+  let reject: Resolvers<T>['reject'] = () => undefined;
+  const promise = new Promise<T>((...settle) => {
+    [resolve, reject] = settle;
   });
-  return { promise, resolve };
+  return { promise, resolve, reject };
 }

@@ -1,7 +1,7 @@
 // What releases have written on a branch, read from its commits once and then only from those that are new: a branch of a
 // hundred thousand commits is not searched again for every release.
 import type { CommitSha } from '../../domain/ids.js';
-import { gitIn, type Mirror } from '../../git/index.js';
+import { gitBytes, type Mirror } from '../../git/index.js';
 import { type DeployTrailers, LOG_FORMAT, parseLog } from './commit-message.js';
 
 export class BranchLog {
@@ -12,11 +12,12 @@ export class BranchLog {
   /** Reads on to a tip. One that does not descend from the last (somebody has rewritten the branch) is read from the start. */
   async read(mirror: Mirror, tip: CommitSha, signal?: AbortSignal): Promise<void> {
     if (tip === this.tip) return;
-    const git = gitIn(mirror.directory, signal);
+    const git = async (...parameters: string[]) =>
+      (await gitBytes(mirror.directory, parameters, '', signal)).toString('utf8');
     if (this.tip) {
       const marked = `--format=%m${LOG_FORMAT.slice('--format='.length)}`;
       const range = `${this.tip}...${tip}`;
-      const log = await git.raw(['log', '--left-right', marked, range]).catch(() => '<'); // a mirror that was deleted meanwhile
+      const log = await git('log', '--left-right', marked, range).catch(() => '<'); // a mirror that was deleted meanwhile
       if (!/(?:^|\x1e\n?)</.test(log)) {
         this.take(parseLog(log.replace(/(^|\x1e\n?)>/g, '$1')));
         this.tip = tip;
@@ -25,7 +26,7 @@ export class BranchLog {
     }
     this.own = new Map();
     this.newest = new Map();
-    this.take(parseLog(await git.raw(['log', '--fixed-strings', '--grep=Release-Id: ', LOG_FORMAT, tip])));
+    this.take(parseLog(await git('log', '--fixed-strings', '--grep=Release-Id: ', LOG_FORMAT, tip)));
     this.tip = tip;
   }
 

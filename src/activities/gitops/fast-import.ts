@@ -36,7 +36,6 @@ export async function makeCommits(
     importStream(ref, tip, identity, commits),
     signal,
   );
-  await mirror.deleteRef(ref); // what is not pushed is nothing
   return marks.toString('utf8').trim().split('\n').map(parseCommitSha);
 }
 
@@ -69,6 +68,10 @@ export function importStream(
     }
     line(`get-mark :${index + 1}`);
   });
+  // What is not pushed is nothing: no ref keeps it.
+  line(`reset ${ref}`);
+  line(`from ${'0'.repeat(40)}`);
+  line('');
   line('done');
   return Buffer.concat(chunks);
 }

@@ -6,7 +6,7 @@ import { ThroughlineError } from '../../domain/errors.js';
 import type { GitOpsBranch } from '../../domain/gitops.js';
 import { type CommitSha, parseCommitSha } from '../../domain/ids.js';
 import { redact } from '../../domain/urls.js';
-import { classifyPushFailure, gitIn, lastLines, Mirror, remoteFailure } from '../../git/index.js';
+import { classifyPushFailure, gitBytes, lastLines, Mirror, remoteFailure } from '../../git/index.js';
 import { BranchLog } from './branch-log.js';
 import type {
   GitOpsChange,
@@ -22,6 +22,8 @@ import { prepareRound, refuseIfSuperseded } from './round.js';
 
 /** How often a push may be overtaken within one call; the caller's own retries come after that. */
 const MAX_OVERTAKEN = 50;
+/** After this often, one waits between pushes. */
+const PATIENT = 8;
 
 export class GitGitOpsRepository implements GitOpsRepository {
   private readonly logs = new Map<string, BranchLog>();
@@ -50,12 +52,13 @@ export class GitGitOpsRepository implements GitOpsRepository {
     // What is pushed at once: fewer after each time that somebody was faster, because a smaller push takes less time; and
     // fewer where one of them is refused, until that one is alone.
     let most = changes.length;
+    let tip: CommitSha | undefined;
     for (let overtaken = 0; settled.size < changes.length; ) {
       signal.throwIfAborted();
       report(
         overtaken === 0 ? `fetching ${redact(repository)}` : `pushing again, overtaken ${overtaken} times`,
       );
-      const tip = await mirror.fetchBranch(branch, signal);
+      tip ??= await mirror.fetchBranch(branch, signal);
       const log = await this.logOf(mirror, branch, tip, signal);
       const due = changes.filter((change) => !settled.has(change)).slice(0, most);
       const round = await prepareRound(mirror, tip, log, due, this.identity, signal);
@@ -66,6 +69,7 @@ export class GitGitOpsRepository implements GitOpsRepository {
       signal.throwIfAborted();
       const start = new Date().toISOString();
       const pushed = await push(mirror, last, branch);
+      tip = pushed === 'done' ? last : undefined;
       if (pushed === 'done') {
         const end = new Date().toISOString();
         for (const [change, commit] of round.commits) settled.set(change, { commit, pushed: { start, end } });
@@ -74,7 +78,12 @@ export class GitGitOpsRepository implements GitOpsRepository {
         overtaken += 1;
         most = Math.max(1, Math.ceil(round.commits.size / 2));
         if (overtaken > MAX_OVERTAKEN) throw overtakenTooOften(repository);
-        await sleep(Math.random() * Math.min(1000, 30 * 1.5 ** overtaken), undefined, { signal });
+        // At once, because right after somebody's push the time until their next one is longest. Where that does not help,
+        // there are several of them, and waiting for a while at random does.
+        if (overtaken > PATIENT)
+          await sleep(Math.random() * Math.min(1000, 30 * 1.5 ** (overtaken - PATIENT)), undefined, {
+            signal,
+          });
       } else if (round.commits.size > 1) {
         most = Math.ceil(round.commits.size / 2);
       } else {
@@ -184,14 +193,12 @@ async function push(
   branch: string,
 ): Promise<'done' | 'overtaken' | { readonly refused: ThroughlineError }> {
   try {
-    await gitIn(mirror.directory).raw([
-      'push',
-      '--porcelain', // which says something: simple-git waits 50 ms longer for commands that do not
-      '--no-verify',
-      '--',
-      mirror.repository,
-      `${commit}:refs/heads/${branch}`,
-    ]);
+    const refspec = `${commit}:refs/heads/${branch}`;
+    await gitBytes(
+      mirror.directory,
+      ['push', '--porcelain', '--no-verify', '--', mirror.repository, refspec],
+      '',
+    );
     return 'done';
   } catch (error) {
     const text = redact(error instanceof Error ? error.message : String(error));
