@@ -6,8 +6,8 @@ import { CancelledFailure } from '@temporalio/activity';
 import type { SyncWatcher } from '../activities/argocd/watcher.js';
 import type { ImageBuilder } from '../activities/build/builder.js';
 import type { DriftChecker } from '../activities/drift/checker.js';
-import type { GitOpsChange, GitOpsEdit, GitOpsRepository, Written } from '../activities/gitops/change.js';
-import { editManifest, type ManifestChange, MODEL_VARIABLE } from '../activities/gitops/manifest.js';
+import type { GitOpsRepository, Written } from '../activities/gitops/change.js';
+import { gitOpsChange, placeholderEdit } from '../activities/gitops/deployment.js';
 import type { Activities, DeploymentChange, PreparedRelease, WorkerSettings } from '../activities/index.js';
 import type { EvidenceStore } from '../activities/registry/evidence.js';
 import { pinned } from '../activities/registry/oci-program.js';
@@ -23,7 +23,6 @@ import { redact } from '../domain/urls.js';
 import { type Plan, sealJob } from '../plan/index.js';
 import { attestRelease } from '../provenance/attest.js';
 import type { StatementSigner } from '../provenance/signing.js';
-import { ATTR, RESOURCE_ANNOTATION_PREFIX, TRACE_ANNOTATION } from '../telemetry/attributes.js';
 import { deliver } from '../telemetry/deliver.js';
 import type { Logger } from '../telemetry/log.js';
 import { pushObservation } from '../telemetry/observations.js';
@@ -89,10 +88,9 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
   /** Whether every target would take the change: it is made, and not written. */
   const checkTargets = async (plan: Plan, context: ActivityContext): Promise<void> => {
     for (const target of plan.deploy) {
-      const edit = editing(target.manifest, placeholderChange(target.container));
       const watched = sync && target.argocd && sync.check({ ...target, ...target.argocd }, context);
       watched?.catch(() => undefined); // the manifest is judged first
-      await gitops.check({ ...target, edit }, context);
+      await gitops.check(placeholderEdit(target), context);
       await watched;
     }
   };
@@ -246,41 +244,6 @@ function committed(change: DeploymentChange, commit: GitOpsCommit['commit']): Gi
   return { environment, repository, branch, manifest, commit };
 }
 
-function gitOpsChange(change: DeploymentChange): GitOpsChange {
-  const { repository, branch, manifest, committedAt } = change;
-  return {
-    repository,
-    branch,
-    manifest,
-    committedAt,
-    message: {
-      release: change.release,
-      traceparent: change.traceparent,
-      tracestate: change.tracestate,
-      baggage: change.baggage,
-      model: change.model,
-      modelId: change.modelId,
-      imageDigest: change.imageDigest,
-      sourceCommit: change.sourceCommit,
-      datasetVersion: change.dataset.version,
-      environment: change.environment,
-      requestedAt: change.requestedAt,
-      approval: change.approval,
-    },
-    edit: editing(manifest, manifestChange(change)),
-  };
-}
-
-/** The edit of a manifest's file. */
-function editing(manifest: string, change: ManifestChange): GitOpsEdit['edit'] {
-  return async (read) => {
-    const before = await read(manifest);
-    if (before === undefined) return [];
-    const text = editManifest(before, manifest, change);
-    return text === before ? [] : [{ path: manifest, text }];
-  };
-}
-
 function writtenDeployment(written: Written): WrittenDeployment {
   if ('refused' in written) return { problem: written.refused.problem };
   return written;
@@ -289,33 +252,4 @@ function writtenDeployment(written: Written): WrittenDeployment {
 /** A worker that stops leaves its attempt to the next one. */
 function isShutdown(reason: unknown): boolean {
   return reason instanceof CancelledFailure && reason.message === 'WORKER_SHUTDOWN';
-}
-
-/** DESIGN §4, GitOps: what the pods will say of themselves. */
-function manifestChange(change: DeploymentChange): ManifestChange {
-  const resource = (name: string) => `${RESOURCE_ANNOTATION_PREFIX}${name}`;
-  return {
-    container: change.container,
-    image: change.image,
-    env: { [MODEL_VARIABLE]: change.modelId },
-    annotations: {
-      [TRACE_ANNOTATION]: change.traceparent,
-      [resource(ATTR.pipelineRunId)]: change.release,
-      [resource(ATTR.modelId)]: change.modelId,
-      [resource(ATTR.headRevision)]: change.sourceCommit,
-      [resource(ATTR.datasetName)]: change.dataset.name,
-      [resource(ATTR.datasetVersion)]: change.dataset.version,
-    },
-  };
-}
-
-/** A change of the same shape as the real one: whether it can be made is known before training begins. */
-function placeholderChange(container: string): ManifestChange {
-  const zeros = '0'.repeat(64);
-  return {
-    container,
-    image: `registry.example/check:check@sha256:${zeros}`,
-    env: { [MODEL_VARIABLE]: 'check' },
-    annotations: { [TRACE_ANNOTATION]: 'check', [`${RESOURCE_ANNOTATION_PREFIX}${ATTR.modelId}`]: 'check' },
-  };
 }
