@@ -17,18 +17,34 @@ export class ForgeAnswer extends Error {
   }
 }
 
+/** The answer behind an error: clients keep what their fetch threw as the cause of their own. */
+export function answerIn(error: unknown): ForgeAnswer | undefined {
+  for (let one = error; one instanceof Error; one = one.cause) if (one instanceof ForgeAnswer) return one;
+  return undefined;
+}
+
 /** The answer where it has one of those statuses; undefined where the body succeeds. Throws all others. */
 export async function refusalOf(
-  body: () => Promise<unknown>,
   statuses: readonly number[],
+  body: () => Promise<unknown>,
 ): Promise<ForgeAnswer | undefined> {
   try {
     await body();
     return undefined;
   } catch (error) {
-    if (error instanceof ForgeAnswer && statuses.includes(error.status)) return error;
+    const answer = answerIn(error);
+    if (answer && statuses.includes(answer.status)) return answer;
     throw error;
   }
+}
+
+/** What the body gives; undefined where the answer has one of those statuses. Throws all others. */
+export async function unless<T>(statuses: readonly number[], body: () => Promise<T>): Promise<T | undefined> {
+  let given: T | undefined;
+  await refusalOf(statuses, async () => {
+    given = await body();
+  });
+  return given;
 }
 
 export function refused(
@@ -42,15 +58,16 @@ export function refused(
 export function asProblem(error: unknown, forge: string, doing: string, secrets: readonly string[]): unknown {
   if (error instanceof ThroughlineError) return error;
   const without = (text: string) => withoutSecrets(text, secrets);
-  if (!(error instanceof ForgeAnswer)) {
+  const answer = answerIn(error);
+  if (!answer) {
     return new ThroughlineError('TL_FORGE_UNREACHABLE', `${forge} does not answer`, {
       expected: `to ${doing}`,
       found: without(causesOf(error)),
     });
   }
-  const { status, headers } = error;
-  const found = without(`status ${status}${error.said ? `: ${error.said}` : ''}`);
-  if (isLimited(error)) {
+  const { status, headers, said } = answer;
+  const found = without(`status ${status}${said ? `: ${said}` : ''}`);
+  if (isLimited(answer)) {
     return new ThroughlineError('TL_FORGE_UNREACHABLE', `${forge} takes no more requests for now`, {
       expected: `to ${doing}`,
       found,

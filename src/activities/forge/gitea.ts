@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseCommitSha } from '../../domain/ids.js';
 import { isOurs } from './branch.js';
-import { asProblem, ForgeAnswer, refusalOf, refused } from './failures.js';
+import { asProblem, ForgeAnswer, refusalOf, refused, unless } from './failures.js';
 import type {
   Forge,
   ListedPullRequest,
@@ -15,6 +15,8 @@ import { GiteaApi, type GiteaPullRequest, type GiteaReview } from './gitea-api.j
 import { ownerAndName } from './repository.js';
 import { type Obstacles, waitingFor } from './waiting.js';
 
+/** Of a branch that Gitea's database does not have yet. */
+const NO_PROTECTION = { required_approvals: 0, enable_status_check: false, status_check_contexts: [] };
 /** Of labels that have to be made. */
 const COLOR = '#0e8a16';
 /** Whether branches conflict is worked out after every push. */
@@ -35,7 +37,7 @@ export class GiteaForge implements Forge {
       signal,
       `open a pull request from ${spec.head}`,
       async (api) => {
-        const pull = (await find(api, spec)) ?? (await create(api, spec));
+        const pull = (await find(api, spec)) ?? (await create(api, spec, signal));
         if (pull.state === 'open') await label(api, pull, spec.labels ?? []);
         return pull.number;
       },
@@ -68,11 +70,11 @@ export class GiteaForge implements Forge {
       for (let look = 1; ; look += 1) {
         const pull = await api.pull(number);
         if (pull.state !== 'open' || look > LOOKS) return this.stateOf(api, pull);
-        const refusal = await refusalOf(() => api.merge(number, values), [405, 409]);
+        const refusal = await refusalOf([405, 409], () => api.merge(number, values));
         if (!refusal) continue; // merged: the next look tells the commit
         if (/user not allowed/i.test(refusal.said)) throw new ForgeAnswer(403, refusal.said, refusal.headers);
         const auto = { ...values, merge_when_checks_succeed: true };
-        const unscheduled = await refusalOf(() => api.merge(number, auto), [405, 409]);
+        const unscheduled = await refusalOf([405, 409], () => api.merge(number, auto));
         // 409: it has been asked for before. 405: while it works out whether branches conflict, and where they do.
         if (unscheduled?.status !== 405) return this.stateOf(api, await api.pull(number));
         await sleep(LOOK_MS, undefined, { signal });
@@ -89,7 +91,7 @@ export class GiteaForge implements Forge {
         await api.edit(number, { state: 'closed' });
       }
       if (!isOurs(pull.head.label) || pull.head.repo_id !== pull.base.repo_id) return;
-      await refusalOf(() => api.deleteBranch(pull.head.label), [404]);
+      await unless([404], () => api.deleteBranch(pull.head.label));
     });
   }
 
@@ -150,39 +152,49 @@ export class GiteaForge implements Forge {
 }
 
 /** The open one from that branch, or else the latest. */
-async function find(api: GiteaApi, { base, head }: PullRequestSpec): Promise<GiteaPullRequest | undefined> {
-  let some: GiteaPullRequest | undefined;
-  await refusalOf(async () => {
-    some = await api.pullFrom(base, head);
-  }, [404]);
+async function find(api: GiteaApi, spec: PullRequestSpec): Promise<GiteaPullRequest | undefined> {
+  const some = await unless([404], () => api.pullFrom(spec.base, spec.head));
   if (!some || some.state === 'open') return some;
-  const ofThese = (pull: GiteaPullRequest) =>
-    pull.base.label === base && pull.head.label === head && pull.head.repo_id === pull.base.repo_id;
-  return (await api.openPulls()).find(ofThese) ?? (await api.lastClosedPulls()).find(ofThese) ?? some;
+  const from = isFrom(spec);
+  return (await api.openPulls()).find(from) ?? (await api.lastClosedPulls()).find(from) ?? some;
 }
 
-async function create(api: GiteaApi, spec: PullRequestSpec): Promise<GiteaPullRequest> {
+const isFrom =
+  ({ base, head }: PullRequestSpec) =>
+  (pull: GiteaPullRequest): boolean =>
+    pull.base.label === base && pull.head.label === head && pull.head.repo_id === pull.base.repo_id;
+
+/** Gitea takes two that are opened at the same time: the first stays, whichever attempt it was. */
+async function create(api: GiteaApi, spec: PullRequestSpec, signal: AbortSignal): Promise<GiteaPullRequest> {
   const { base, head, title, body } = spec;
-  let made: GiteaPullRequest | undefined;
-  const refusal = await refusalOf(async () => {
-    made = await api.create({ base, head, title, body });
-  }, [409]);
-  // Another attempt was faster.
-  const pull = made ?? (await find(api, spec));
-  if (pull) return pull;
-  throw refusal ?? refused('There is no pull request, and none can be opened');
+  for (let look = 1; ; look += 1) {
+    const made = await unless([404, 409], () => api.create({ base, head, title, body }));
+    if (made) {
+      const [first] = (await api.openPulls())
+        .filter(isFrom(spec))
+        .sort((one, two) => one.number - two.number);
+      if (!first || first.number === made.number) return made;
+      await api.edit(made.number, { state: 'closed' });
+      return first;
+    }
+    const found = await find(api, spec);
+    if (found) return found;
+    await api.repository(); // throws where the token may not see it
+    if (look >= LOOKS) throw refused(`There is no branch ${head} or ${base} to open a pull request with`);
+    await sleep(LOOK_MS, undefined, { signal }); // until it has seen what was pushed a moment ago
+  }
 }
 
 /** Labels are for people who look through lists: who may not make them opens pull requests without. */
 async function label(api: GiteaApi, pull: GiteaPullRequest, wanted: readonly string[]): Promise<void> {
   const missing = wanted.filter((name) => !pull.labels?.some((one) => one.name === name));
   if (missing.length === 0) return;
-  await refusalOf(async () => {
+  await unless([403, 404, 422], async () => {
     const known = new Map((await api.labels()).map(({ name, id }) => [name, id]));
     const ids: number[] = [];
     for (const name of missing) ids.push(known.get(name) ?? (await api.createLabel(name, COLOR)).id);
     await api.addLabels(pull.number, ids);
-  }, [403, 404, 422]);
+  });
 }
 
 /** What it would never merge it would take to be merged later, and not say so. */
@@ -204,7 +216,7 @@ function messageFields(message: string): Record<string, string> {
 }
 
 async function obstacles(api: GiteaApi, pull: GiteaPullRequest): Promise<Obstacles> {
-  const protection = await api.protectionOf(pull.base.label);
+  const protection = (await unless([404], () => api.protectionOf(pull.base.label))) ?? NO_PROTECTION;
   const reviews = latest(await api.reviews(pull.number));
   const needed = protection.required_approvals;
   return {
