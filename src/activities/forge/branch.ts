@@ -30,5 +30,5 @@ function segment(name: string): string {
     .replace(/\.lock$/i, '-lock')
     .slice(0, 60)
     .replace(/[.-]+$/, '');
-  return safe === name ? name : [safe, sha256Hex(name).slice(0, 8)].filter(Boolean).join('-');
+  return safe === name && name !== '' ? name : [safe, sha256Hex(name).slice(0, 8)].filter(Boolean).join('-');
 }

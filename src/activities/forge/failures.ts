@@ -59,6 +59,7 @@ export function asProblem(error: unknown, forge: string, doing: string, secrets:
   if (error instanceof ThroughlineError) return error;
   const without = (text: string) => withoutSecrets(text, secrets);
   const answer = answerIn(error);
+  if (!answer && !isOfTheNetwork(error)) return error; // a mistake of our own is not waited for
   if (!answer) {
     return new ThroughlineError('TL_FORGE_UNREACHABLE', `${forge} does not answer`, {
       expected: `to ${doing}`,
@@ -92,6 +93,16 @@ export function asProblem(error: unknown, forge: string, doing: string, secrets:
   return refused(`${forge} refuses to ${doing}`, { found });
 }
 
+/** No answer, one that broke off, or one that is none of a forge's: a proxy says such things, for a while. */
+function isOfTheNetwork(error: unknown): boolean {
+  for (let one = error; one instanceof Error; one = one.cause) {
+    if (['TimeoutError', 'AbortError', 'SyntaxError', 'ZodError', 'HttpError'].includes(one.name))
+      return true;
+    if (one.message === 'fetch failed' || one.message === 'terminated' || 'code' in one) return true;
+  }
+  return false;
+}
+
 /** GitHub says it with 403, too: "Rate limits for the REST API", secondary ones included. */
 function isLimited({ status, said, headers }: ForgeAnswer): boolean {
   if (status === 429) return true;
@@ -120,8 +131,8 @@ export function retryAfter(headers: Headers, now = Date.now()): number | undefin
 function causesOf(error: unknown): string {
   const causes: string[] = [];
   for (let one = error; one instanceof Error && causes.length < 4; one = one.cause) {
-    const code = (one as { code?: string }).code;
-    causes.push(one.message || code || one.name);
+    const { code } = one as { code?: string };
+    causes.push(one.name === 'ZodError' ? 'an answer of an unknown form' : one.message || code || one.name);
   }
   return [...new Set(causes)].join(': ') || messageOf(error);
 }
