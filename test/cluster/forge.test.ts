@@ -2,12 +2,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { awaitMerge } from '../../src/activities/forge/await-merge.js';
+import { pullRequestText } from '../../src/activities/forge/body.js';
 import { branchOf, branchPrefixOf } from '../../src/activities/forge/branch.js';
 import type { PullRequestSpec } from '../../src/activities/forge/forge.js';
 import { GiteaForge } from '../../src/activities/forge/gitea.js';
 import { ThroughlineError } from '../../src/domain/errors.js';
 import { releaseIdOf } from '../../src/domain/ids.js';
-import { classifyPushFailure } from '../../src/git/index.js';
+import { classifyPushFailure, isProtectedBranch } from '../../src/git/index.js';
+import { evidence, HOSTILE, ROWS } from '../support/evidence.js';
 import { Gitea, type GiteaRepository, type GiteaUser, pathOf } from '../support/gitea.js';
 
 const never = new AbortController().signal;
@@ -97,7 +99,7 @@ describe('a protected branch', () => {
       said = (error as { stderr: string }).stderr;
     }
     expect(classifyPushFailure(said)).toBe('refused');
-    expect(said).toMatch(/protected branch/i);
+    expect(isProtectedBranch(said)).toBe(true);
   });
 
   it('takes a pull request, opened once however often it is asked for', async () => {
@@ -118,6 +120,20 @@ describe('a protected branch', () => {
     expect(labels.map(({ name }) => name).sort()).toEqual(['production', 'throughline']);
   });
 
+  it('is found by the next attempt where one has died after opening it', async () => {
+    const repository = await guarded();
+    const spec = change(repository, 'died');
+    const worker = new AbortController();
+    const dying = forge.open(spec, worker.signal).catch(() => 'dead');
+    const opened = () => forge.list(repository.url, spec.head, never);
+    await expect.poll(opened, { interval: 20, timeout: 10_000 }).toHaveLength(1);
+    worker.abort(new Error('killed'));
+    await dying;
+    const [{ number } = { number: 0 }] = await opened();
+    expect((await forge.open(spec, never)).number).toBe(number);
+    expect(await opened()).toHaveLength(1);
+  });
+
   it('is found where its name has slashes', async () => {
     const repository = await guarded();
     gitea.commit(repository, robot, 'release/1.x', files('base'));
@@ -126,6 +142,28 @@ describe('a protected branch', () => {
     expect((await forge.open(spec, never)).number).toBe(first.number);
   });
 });
+
+describe('the text of a pull request', () => {
+  const rendered = (text: string) =>
+    gitea.ask<string>('POST', '/markdown', { Text: text, Mode: 'gfm', Context: 'ana/gitops' });
+
+  it('does nothing when Gitea renders it, whatever the names in it try', async () => {
+    // What the test is after is there to be found.
+    expect(await rendered('@ana and <https://evil.example>')).toMatch(/<a [^>]*\/ana".*<a [^>]*evil/s);
+    for (const hostile of HOSTILE) {
+      const html = await rendered(pullRequestText(evidence(hostile)).body);
+      expect(html.match(/<a /g)).toHaveLength(1 + headings(html));
+      expect(html).not.toMatch(/<(?:img|script|input|b|h1)\b/);
+      const cells = [...html.matchAll(/<tr>(.*?)<\/tr>/gs)].map(
+        ([, row = '']) => row.match(/<t[dh]/g)?.length,
+      );
+      expect([hostile, cells]).toEqual([hostile, ROWS]);
+    }
+  });
+});
+
+/** Gitea links every heading to itself. */
+const headings = (html: string) => html.match(/<a [^>]*class="anchor"/g)?.length ?? 0;
 
 describe('people', () => {
   it('approve and merge, and the merge is found with who and when', async () => {

@@ -28,8 +28,11 @@ export function evidence(hostile: string): PullRequestEvidence {
   };
 }
 
+/** Cells of each row of its tables: of the evidence, the metrics, the approvals, the changes. */
+export const ROWS = [3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 4, 4, 4];
+
 export const HOSTILE = [
-  '@everyone look',
+  '@everyone look, and @ana',
   'a | b | c',
   'a \\| b',
   'a \\\\| b',

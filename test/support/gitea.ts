@@ -3,6 +3,7 @@ import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -230,7 +231,7 @@ function settings(directory: string, programs: string, port: number): string {
   const secret = () => randomBytes(32).toString('hex');
   return `
 APP_NAME = forge of a test
-RUN_USER = ${process.getuid?.() === 0 ? 'root' : (process.env.USER ?? 'git')}
+RUN_USER = ${userInfo().username}
 I_AM_BEING_UNSAFE_RUNNING_AS_ROOT = true
 RUN_MODE = prod
 [server]

@@ -1,6 +1,7 @@
 // What a forge answered other than success, told apart: what a new try may cure, what the token may not, what the forge's
 // rules refuse. Pure, so that it is tested without a forge.
 import { messageOf, type Problem, ThroughlineError } from '../../domain/errors.js';
+import { type CommitSha, parseCommitSha } from '../../domain/ids.js';
 import { redact } from '../../domain/urls.js';
 
 /** An answer of a forge that is no success. Adapters look at it; whoever calls them gets a problem. */
@@ -54,6 +55,19 @@ export function refused(
   return new ThroughlineError('TL_PULL_REQUEST_REFUSED', message, extra);
 }
 
+/** The commit of a merge; a forge may say it a moment later than that there was one. */
+export function mergeCommit(forge: string, sha: string | null | undefined): CommitSha {
+  if (sha && /^[0-9a-f]{40}$/.test(sha)) return parseCommitSha(sha);
+  throw new ThroughlineError(
+    'TL_FORGE_UNREACHABLE',
+    `${forge} does not say yet by which commit it has merged`,
+    {
+      expected: 'the full id of a commit',
+      found: sha ?? 'none',
+    },
+  );
+}
+
 /** The problem behind whatever was thrown. `forge` is its name for people, `doing` what was tried. */
 export function asProblem(error: unknown, forge: string, doing: string, secrets: readonly string[]): unknown {
   if (error instanceof ThroughlineError) return error;
@@ -89,6 +103,13 @@ export function asProblem(error: unknown, forge: string, doing: string, secrets:
       404: 'has nothing there, or does not show it to the token',
     }[status];
     return new ThroughlineError('TL_FORGE_DENIED', `${forge} ${why}`, { expected: `to ${doing}`, found });
+  }
+  if (status >= 300 && status < 400) {
+    return refused(`${forge} has that elsewhere`, {
+      expected: `to ${doing}`,
+      found: without(`status ${status} to ${headers.get('location') ?? 'nowhere'}`),
+      hint: 'Correct the repository’s URL in the plan where it was renamed, or `apiUrl` of the forge in the configuration.',
+    });
   }
   return refused(`${forge} refuses to ${doing}`, { found });
 }

@@ -90,7 +90,10 @@ export interface Forge {
     signal: AbortSignal,
   ): Promise<PullRequestState>;
 
-  /** Closes an open one with a comment that says why, and deletes its head branch where that is one of ours. */
+  /**
+   * Closes an open one with a comment that says why, and deletes its head branch where that is one of ours; of one that is
+   * closed or merged, the branch alone.
+   */
   close(repository: string, number: number, comment: string, signal: AbortSignal): Promise<void>;
 
   /** The open ones from branches of the repository itself whose names start so. */

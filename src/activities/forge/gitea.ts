@@ -1,8 +1,7 @@
 // The Forge of Gitea and Forgejo.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseCommitSha } from '../../domain/ids.js';
 import { isOurs } from './branch.js';
-import { asProblem, ForgeAnswer, refusalOf, refused, unless } from './failures.js';
+import { asProblem, ForgeAnswer, mergeCommit, refusalOf, refused, unless } from './failures.js';
 import type {
   Forge,
   ListedPullRequest,
@@ -62,14 +61,14 @@ export class GiteaForge implements Forge {
   ): Promise<PullRequestState> {
     return this.with(repository, signal, `merge pull request ${number}`, async (api) => {
       await checkMethod(api, this.name, mergeMethod);
-      const values = {
+      const chosen = {
         Do: mergeMethod,
-        delete_branch_after_merge: true,
         ...(mergeMethod === 'squash' && squashMessage ? messageFields(squashMessage) : {}),
       };
       for (let look = 1; ; look += 1) {
         const pull = await api.pull(number);
         if (pull.state !== 'open' || look > LOOKS) return this.stateOf(api, pull);
+        const values = { ...chosen, delete_branch_after_merge: isOurs(pull.head.label) };
         const refusal = await refusalOf([405, 409], () => api.merge(number, values));
         if (!refusal) continue; // merged: the next look tells the commit
         if (/user not allowed/i.test(refusal.said)) throw new ForgeAnswer(403, refusal.said, refusal.headers);
@@ -130,7 +129,7 @@ export class GiteaForge implements Forge {
         state: 'merged',
         number,
         url,
-        commit: parseCommitSha(pull.merge_commit_sha ?? ''),
+        commit: mergeCommit(this.name, pull.merge_commit_sha),
         by: pull.merged_by?.login,
         at: pull.merged_at ?? '',
       };

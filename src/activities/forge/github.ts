@@ -1,9 +1,16 @@
 // The Forge of GitHub, github.com and Enterprise Server.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ThroughlineError } from '../../domain/errors.js';
-import { parseCommitSha } from '../../domain/ids.js';
 import { isOurs } from './branch.js';
-import { answerIn, asProblem, type ForgeAnswer, refusalOf, refused, unless } from './failures.js';
+import {
+  answerIn,
+  asProblem,
+  type ForgeAnswer,
+  mergeCommit,
+  refusalOf,
+  refused,
+  unless,
+} from './failures.js';
 import type { Forge, ListedPullRequest, MergeOptions, PullRequestSpec, PullRequestState } from './forge.js';
 import { type GitHubAddress, GitHubApi, type GitHubPullRequest } from './github-api.js';
 import { ownerAndName } from './repository.js';
@@ -70,6 +77,7 @@ export class GitHubForge implements Forge {
   ): Promise<PullRequestState> {
     return this.with(repository, signal, `merge pull request ${number}`, async (api) => {
       const message = mergeMethod === 'squash' && squashMessage ? split(squashMessage) : undefined;
+      let last: ForgeAnswer | undefined;
       for (let look = 1; look <= LOOKS; look += 1) {
         if (look > 1) await sleep(this.pause, undefined, { signal });
         const pull = await api.pull(number);
@@ -81,6 +89,7 @@ export class GitHubForge implements Forge {
           const refusal = await refusalOf([405, 409], () => api.merge(pull, mergeMethod, message));
           if (!refusal) return stateOf(await api.pull(number));
           if (/not allowed/i.test(refusal.said)) throw refusal;
+          last = refusal;
         } else if (stands !== 'UNKNOWN') {
           const refusal = await refusalOf([422], () => api.enableAutoMerge(pull, mergeMethod, message));
           if (!refusal) return stateOf(await api.pull(number));
@@ -88,6 +97,7 @@ export class GitHubForge implements Forge {
           if (!/in \w+ status/i.test(refusal.said)) throw notAutomatic(refusal);
         }
       }
+      if (last) throw last;
       throw new ThroughlineError(
         'TL_FORGE_UNREACHABLE',
         `${NAME} has not worked out how pull request ${number} stands`,
@@ -148,7 +158,7 @@ export class GitHubForge implements Forge {
 function stateOf(pull: GitHubPullRequest): PullRequestState {
   const { number, url } = pull;
   if (pull.state === 'MERGED') {
-    const commit = parseCommitSha(pull.mergeCommit?.oid ?? '');
+    const commit = mergeCommit(NAME, pull.mergeCommit?.oid);
     return { state: 'merged', number, url, commit, by: pull.mergedBy?.login, at: pull.mergedAt ?? '' };
   }
   if (pull.state === 'CLOSED') {

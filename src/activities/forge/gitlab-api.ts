@@ -4,6 +4,7 @@
 import { createRequesterFn } from '@gitbeaker/requester-utils';
 import { Branches, MergeRequestNotes, MergeRequests } from '@gitbeaker/rest';
 import { z } from 'zod';
+import { isOurs } from './branch.js';
 import type { MergeOptions, PullRequestSpec } from './forge.js';
 import { ask, jsonOf } from './requests.js';
 
@@ -92,7 +93,7 @@ export class GitLabApi {
   async create({ head, base, title, body, labels = [] }: PullRequestSpec): Promise<GitLabMergeRequest> {
     const made = await this.requests.create(this.project, head, base, title, {
       description: body,
-      removeSourceBranch: true,
+      removeSourceBranch: isOurs(head),
       ...(labels.length > 0 ? { labels: labels.join(',') } : {}),
     });
     return mergeRequest.parse(made);
@@ -104,12 +105,12 @@ export class GitLabApi {
   }
 
   async merge(
-    { iid, sha }: GitLabMergeRequest,
+    { iid, sha, source_branch }: GitLabMergeRequest,
     { mergeMethod, squashMessage }: MergeOptions,
     automatically: boolean,
   ): Promise<void> {
     await this.requests.merge(this.project, iid, {
-      shouldRemoveSourceBranch: true,
+      shouldRemoveSourceBranch: isOurs(source_branch),
       ...(sha ? { sha } : {}),
       ...(mergeMethod === 'squash' ? { squash: true } : {}),
       ...(mergeMethod === 'squash' && squashMessage ? { squashCommitMessage: squashMessage } : {}),

@@ -1,10 +1,17 @@
 // The Forge of GitLab, gitlab.com and self-managed.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ThroughlineError } from '../../domain/errors.js';
-import { parseCommitSha } from '../../domain/ids.js';
 import { redact } from '../../domain/urls.js';
 import { isOurs } from './branch.js';
-import { answerIn, asProblem, type ForgeAnswer, refusalOf, refused, unless } from './failures.js';
+import {
+  answerIn,
+  asProblem,
+  type ForgeAnswer,
+  mergeCommit,
+  refusalOf,
+  refused,
+  unless,
+} from './failures.js';
 import type { Forge, ListedPullRequest, MergeOptions, PullRequestSpec, PullRequestState } from './forge.js';
 import { GitLabApi, type GitLabMergeRequest, isOwn } from './gitlab-api.js';
 import { addressOf } from './repository.js';
@@ -86,6 +93,7 @@ export class GitLabForge implements Forge {
     signal: AbortSignal,
   ): Promise<PullRequestState> {
     return this.with(repository, signal, `merge merge request ${number}`, async (api) => {
+      let last: ForgeAnswer | undefined;
       for (let look = 1; look <= LOOKS; look += 1) {
         if (look > 1) await sleep(this.pause, undefined, { signal });
         const request = await api.show(number);
@@ -98,7 +106,9 @@ export class GitLabForge implements Forge {
         const refusal = await refusalOf([405, 409, 422], () => api.merge(request, options, !ready));
         if (!refusal) return stateOf(await api.show(number));
         if (!ready && refusal.status !== 409) throw notAutomatic(refusal);
+        last = refusal;
       }
+      if (last) throw last;
       throw new ThroughlineError(
         'TL_FORGE_UNREACHABLE',
         `${NAME} has not worked out how merge request ${number} stands`,
@@ -169,7 +179,14 @@ function stateOf(request: GitLabMergeRequest): PullRequestState {
     // A fast-forward makes no commit: the head of the branch is it.
     const commit = request.merge_commit_sha ?? request.squash_commit_sha ?? request.sha ?? '';
     const by = (request.merge_user ?? request.merged_by)?.username;
-    return { state: 'merged', number, url, commit: parseCommitSha(commit), by, at: request.merged_at ?? '' };
+    return {
+      state: 'merged',
+      number,
+      url,
+      commit: mergeCommit(NAME, commit),
+      by,
+      at: request.merged_at ?? '',
+    };
   }
   if (request.state === 'closed') {
     const { closed_by, closed_at } = request;

@@ -15,15 +15,22 @@ export interface RepositoryAddress {
 export function addressOf(repository: string): RepositoryAddress | undefined {
   checkRepositoryUrl(repository);
   const scp = /^[A-Za-z0-9_.-]+@([A-Za-z0-9.-]+):(.+)$/.exec(repository);
-  if (scp) return { host: (scp[1] ?? '').toLowerCase(), path: plain(scp[2] ?? ''), protocol: 'ssh' };
+  if (scp) return address(scp[1] ?? '', scp[2] ?? '', 'ssh');
   const [, protocol] = /^(https?|ssh):\/\//.exec(repository) ?? [];
   if (!protocol || !URL.canParse(repository)) return undefined;
   const { host, pathname } = new URL(repository);
-  return {
-    host: host.toLowerCase(),
-    path: plain(decodeURI(pathname)),
-    protocol: protocol as RepositoryAddress['protocol'],
-  };
+  return address(host, pathname, protocol as RepositoryAddress['protocol']);
+}
+
+function address(
+  host: string,
+  text: string,
+  protocol: RepositoryAddress['protocol'],
+): RepositoryAddress | undefined {
+  const path = text.replace(/^\/+|\/+$/g, '').replace(/\.git$/, '');
+  // A path that climbs would be one of the API, not of a repository.
+  const plain = path.split('/').every((part) => /^[\w.~+-]+$/.test(part) && part !== '.' && part !== '..');
+  return plain ? { host: host.toLowerCase(), path, protocol } : undefined;
 }
 
 /** Owner and name, where a repository has those two: GitHub, Gitea, Forgejo. */
@@ -34,8 +41,4 @@ export function ownerAndName(repository: string): { readonly owner: string; read
     expected: 'a URL that ends in OWNER/NAME',
     found: redact(repository),
   });
-}
-
-function plain(path: string): string {
-  return path.replace(/^\/+|\/+$/g, '').replace(/\.git$/, '');
 }

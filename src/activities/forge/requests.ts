@@ -5,7 +5,10 @@ const TIMEOUT_MS = 30_000;
 /** More than any answer that is read here. */
 const MOST_BYTES = 16 << 20;
 
-/** fetch, with a time limit, that ends with the activity. Throws ForgeAnswer for whatever is no success. */
+/**
+ * fetch, with a time limit, that ends with the activity. Throws ForgeAnswer for whatever is no success, and goes nowhere
+ * else: a token is for the address that an operator gave (I9), and a POST would arrive there as a GET.
+ */
 export async function ask(
   url: string | URL,
   init: RequestInit,
@@ -14,6 +17,7 @@ export async function ask(
 ): Promise<Response> {
   const response = await fetch(url, {
     ...init,
+    redirect: 'manual',
     signal: AbortSignal.any([signal, AbortSignal.timeout(timeout)]),
   });
   if (response.ok) return response;

@@ -478,6 +478,20 @@ describe('a GitHub that does not do it', () => {
     expect(codes).toEqual([away, away, away, denied, denied, denied, away]);
   });
 
+  it('is followed nowhere with the token', async () => {
+    const elsewhere = await Answering.start(() => ({ body: [] }));
+    const moved = await failing({
+      status: 301,
+      headers: { location: `${elsewhere.url}/repositories/1/pulls` },
+    });
+    expect(moved.problem).toMatchObject({
+      code: 'TL_PULL_REQUEST_REFUSED',
+      message: 'GitHub has that elsewhere',
+    });
+    expect(elsewhere.asked).toEqual([]);
+    await elsewhere.stop();
+  });
+
   it('is let go where the activity is canceled', async () => {
     const controller = new AbortController();
     const { forge } = await github(
