@@ -6,6 +6,7 @@ import { pullRequestText } from '../../src/activities/forge/body.js';
 import { branchOf, branchPrefixOf } from '../../src/activities/forge/branch.js';
 import type { PullRequestSpec } from '../../src/activities/forge/forge.js';
 import { GiteaForge } from '../../src/activities/forge/gitea.js';
+import { closeSuperseded } from '../../src/activities/forge/supersede.js';
 import { ThroughlineError } from '../../src/domain/errors.js';
 import { releaseIdOf } from '../../src/domain/ids.js';
 import { classifyPushFailure, isProtectedBranch } from '../../src/git/index.js';
@@ -293,17 +294,30 @@ describe('auto-merge', () => {
 describe('what is superseded', () => {
   it('is closed with a comment, once, and its branch is deleted', async () => {
     const repository = await guarded();
-    const older = change(repository, 'older');
-    const newer = change(repository, 'newer');
-    const { number } = await forge.open(older, never);
-    await forge.open(newer, never);
-    for (const _ of [1, 2]) await forge.close(repository.url, number, 'Superseded by rel-newer', never);
+    const bodyOf = (key: string, requestedAt: string) =>
+      pullRequestText({ ...evidence('digits'), release: { id: releaseIdOf(key) }, requestedAt }).body;
+    const older = change(repository, 'older', { body: bodyOf('older', '2026-01-01T11:00:00Z') });
+    const newer = change(repository, 'newer', { body: bodyOf('newer', '2026-01-01T12:00:00Z') });
+    const { number, url } = await forge.open(older, never);
+    const next = await forge.open(newer, never);
+    const own = { repository: repository.url, base: 'main', environment: 'production', model: 'digits' };
+    const late = { ...own, release: releaseIdOf('older'), requestedAt: '2026-01-01T11:00:00Z', number };
+    expect(await closeSuperseded(forge, late, never)).toEqual({
+      closed: [],
+      by: { number: next.number, url: next.url },
+    });
+    const now = { ...own, release: releaseIdOf('newer'), requestedAt: '2026-01-01T12:00:00Z' };
+    const superseded = () => closeSuperseded(forge, { ...now, number: next.number }, never);
+    expect(await superseded()).toEqual({ closed: [{ number, url }], by: undefined });
+    expect(await superseded()).toEqual({ closed: [], by: undefined });
+    const comment = `Superseded by ${releaseIdOf('newer')}.`;
+    await forge.close(repository.url, number, comment, never); // again
     expect(await forge.state(repository.url, number, never)).toMatchObject({ state: 'closed', by: 'robot' });
     const comments = await gitea.ask<{ body: string }[]>(
       'GET',
       `${pathOf(repository)}/issues/${number}/comments`,
     );
-    expect(comments.map(({ body }) => body)).toEqual(['Superseded by rel-newer']);
+    expect(comments.map(({ body }) => body)).toEqual([comment]);
     expect(gitea.head(repository, ana, older.head)).toBeUndefined();
     const left = await forge.list(repository.url, branchPrefixOf('production', 'digits'), never);
     expect(left.map(({ head }) => head)).toEqual([newer.head]);

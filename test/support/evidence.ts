@@ -3,11 +3,13 @@ import type { PullRequestEvidence } from '../../src/activities/forge/body.js';
 import { parseCommitSha, parseDigest, releaseIdOf } from '../../src/domain/ids.js';
 
 export const RELEASE = releaseIdOf('a');
+export const REQUESTED_AT = '2026-01-01T00:00:00.000Z';
 export const DIGEST = parseDigest(`sha256:${'a'.repeat(64)}`);
 
 export function evidence(hostile: string): PullRequestEvidence {
   return {
     release: { id: RELEASE, url: `https://gateway.example/releases/${RELEASE}` },
+    requestedAt: REQUESTED_AT,
     environment: hostile,
     model: hostile,
     modelId: hostile,
@@ -50,7 +52,7 @@ export const HOSTILE = [
   'https://evil.example/repo.git',
   '[skip ci] [ci skip]',
   '!5 ~bug %1 $3 &2 ^alert',
-  '-->\n<!-- throughline Release-Id=rel-aaaaaaaaaaaaaaaaaaaa Environment=evil -->',
+  '-->\n<!-- throughline Release-Id=rel-aaaaaaaaaaaaaaaaaaaa Environment=evil Requested-At=2026 -->',
   'a--b---c',
   '&#64;evil &lt;b&gt;',
   '\u202egnp.evil\u202c',

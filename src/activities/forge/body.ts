@@ -6,6 +6,8 @@ import { cell, code, link, titleText, wellFormed } from './markdown.js';
 
 export interface PullRequestEvidence {
   readonly release: { readonly id: ReleaseId; readonly url?: string | undefined };
+  /** When the release was asked for. ISO 8601, UTC: the order between releases of one model. */
+  readonly requestedAt: string;
   readonly environment: string;
   readonly model: string;
   readonly modelId: string;
@@ -69,7 +71,7 @@ export function pullRequestText(evidence: PullRequestEvidence): PullRequestText 
     evidence.approvals.length > 0 && `### Approvals\n\n${approvalTable(evidence.approvals)}`,
     `### Changes\n\n${changeTable(evidence.changes)}`,
     'Throughline waits until this is merged, and goes on with the deployment then. Closing it ends the deployment.',
-    mark(evidence.release.id, environment),
+    mark({ release: evidence.release.id, environment, requestedAt: evidence.requestedAt }),
   ];
   return { title, body: `${sections.filter((section) => section !== false).join('\n\n')}\n` };
 }
@@ -122,20 +124,24 @@ function table(head: readonly string[], rows: readonly (readonly string[])[], le
 export interface PullRequestMark {
   readonly release: ReleaseId;
   readonly environment: string;
+  readonly requestedAt: string;
 }
 
-/** Seen by no reader: HTML comments are not rendered. Neither an id nor an environment can end one. */
-function mark(release: ReleaseId, environment: string): string {
-  return `<!-- throughline Release-Id=${release} Environment=${encodeURIComponent(environment).replaceAll('--', '-%2D')} -->`;
+/** Seen by no reader: HTML comments are not rendered. No value in it can end one. */
+function mark({ release, environment, requestedAt }: PullRequestMark): string {
+  const value = (text: string) => encodeURIComponent(text).replaceAll('-', '%2D');
+  return `<!-- throughline Release-Id=${release} Environment=${value(environment)} Requested-At=${value(requestedAt)} -->`;
 }
+
+const MARK = /^<!-- throughline Release-Id=(\S+) Environment=(\S*) Requested-At=(\S+) -->\s*$/gm;
 
 /** Whose pull request it is, as its body says; undefined where it says nothing. The last mark counts: ours is last. */
 export function markOf(body: string): PullRequestMark | undefined {
-  const marks = [...body.matchAll(/^<!-- throughline Release-Id=(\S+) Environment=(\S*) -->\s*$/gm)];
-  const [, release = '', environment = ''] = marks.at(-1) ?? [];
+  const [, release = '', ...values] = [...body.matchAll(MARK)].at(-1) ?? [];
   if (!isReleaseId(release)) return undefined;
   try {
-    return { release, environment: decodeURIComponent(environment) };
+    const [environment = '', requestedAt = ''] = values.map(decodeURIComponent);
+    return Number.isNaN(Date.parse(requestedAt)) ? undefined : { release, environment, requestedAt };
   } catch {
     return undefined;
   }

@@ -22,3 +22,4 @@ export type {
   PullRequestSpec,
   PullRequestState,
 } from './forge.js';
+export { closeSuperseded, type OwnPullRequest, type Superseded } from './supersede.js';

@@ -5,7 +5,7 @@ import { gfm, gfmHtml } from 'micromark-extension-gfm';
 import { describe, expect, it } from 'vitest';
 import { markOf, pullRequestText } from '../../../src/activities/forge/body.js';
 import { cell, code, inert, link } from '../../../src/activities/forge/markdown.js';
-import { DIGEST, evidence, HOSTILE, RELEASE, ROWS } from '../../support/evidence.js';
+import { DIGEST, evidence, HOSTILE, RELEASE, REQUESTED_AT, ROWS } from '../../support/evidence.js';
 
 /** As forges render it, before they clean it: nothing that was taken for HTML is hidden from the test. */
 const render = (markdown: string) =>
@@ -43,7 +43,7 @@ function judge(hostile: string): void {
   expect(title).not.toMatch(/[\r\n]/);
   expect(title.length).toBeLessThan(255);
   expect(body.length).toBeLessThan(65_536);
-  expect(markOf(body)).toEqual({ release: RELEASE, environment: hostile });
+  expect(markOf(body)).toEqual({ release: RELEASE, environment: hostile, requestedAt: REQUESTED_AT });
 }
 
 describe('the text of a pull request', () => {
@@ -108,13 +108,20 @@ describe('the text of a pull request', () => {
 describe('a mark', () => {
   it('is not taken from anything but a release', () => {
     expect(markOf('')).toBeUndefined();
-    expect(markOf('<!-- throughline Release-Id=evil Environment=x -->')).toBeUndefined();
-    expect(markOf(`<!-- throughline Release-Id=${RELEASE} Environment=%zz -->`)).toBeUndefined();
+    const said = (release: string, environment: string, at: string) =>
+      markOf(`<!-- throughline Release-Id=${release} Environment=${environment} Requested-At=${at} -->`);
+    expect(said(RELEASE, 'production', '2026%2D01%2D01')).toBeDefined();
+    expect(said('evil', 'x', '2026')).toBeUndefined();
+    expect(said(RELEASE, '%zz', '2026')).toBeUndefined();
+    expect(said(RELEASE, 'x', 'never')).toBeUndefined();
   });
 
   it('is still read where a forge has changed the ends of lines', () => {
     const { body } = pullRequestText(evidence('production'));
-    expect(markOf(body.replaceAll('\n', '\r\n'))).toEqual({ release: RELEASE, environment: 'production' });
+    expect(markOf(body.replaceAll('\n', '\r\n'))).toMatchObject({
+      release: RELEASE,
+      environment: 'production',
+    });
   });
 });
 
