@@ -14,7 +14,7 @@ const QUERY = `query ($owner: String!, $repo: String!, $number: Int!) {
   repository(owner: $owner, name: $repo) {
     pullRequest(number: $number) {
       id number url state isDraft isCrossRepository headRefName headRefOid baseRefName
-      mergeable mergeStateStatus reviewDecision isInMergeQueue
+      mergeable mergeStateStatus reviewDecision isInMergeQueue isMergeQueueEnabled
       autoMergeRequest { enabledAt }
       mergeCommit { oid } mergedAt mergedBy { login } closedAt
       statusCheckRollup { contexts(first: 50) { nodes { __typename
@@ -28,6 +28,10 @@ const QUERY = `query ($owner: String!, $repo: String!, $number: Int!) {
 
 const ENABLE = `mutation ($input: EnablePullRequestAutoMergeInput!) {
   enablePullRequestAutoMerge(input: $input) { clientMutationId }
+}`;
+
+const ENQUEUE = `mutation ($input: EnqueuePullRequestInput!) {
+  enqueuePullRequest(input: $input) { clientMutationId }
 }`;
 
 const actor = z.object({ login: z.string() }).nullish();
@@ -47,6 +51,7 @@ const pullRequest = z.object({
   mergeStateStatus: z.string().nullish(),
   reviewDecision: z.string().nullish(),
   isInMergeQueue: z.boolean().nullish(),
+  isMergeQueueEnabled: z.boolean().nullish(),
   autoMergeRequest: z.object({}).nullish(),
   mergeCommit: z.object({ oid: z.string() }).nullish(),
   mergedAt: z.string().nullish(),
@@ -183,6 +188,10 @@ export class GitHubApi {
         ...(message ? { commitHeadline: message.title, commitBody: message.body } : {}),
       },
     });
+  }
+
+  async enqueue({ id, headRefOid }: GitHubPullRequest): Promise<void> {
+    await this.query(ENQUEUE, { input: { pullRequestId: id, expectedHeadOid: headRefOid } });
   }
 
   comments(number: number) {

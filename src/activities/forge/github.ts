@@ -84,18 +84,19 @@ export class GitHubForge implements Forge {
         const stands = pull.mergeStateStatus ?? 'UNKNOWN';
         if (pull.state !== 'OPEN' || pull.autoMergeRequest || pull.isInMergeQueue || conflicts(pull))
           return stateOf(pull);
-        if (READY.has(stands)) {
-          // Never asked where something is in the way: an administrator's token would get past it.
-          const refusal = await refusalOf([405, 409], () => api.merge(pull, mergeMethod, message));
-          if (!refusal) return stateOf(await api.pull(number));
-          if (/not allowed/i.test(refusal.said)) throw refusal;
-          last = refusal;
-        } else if (stands !== 'UNKNOWN') {
-          const refusal = await refusalOf([422], () => api.enableAutoMerge(pull, mergeMethod, message));
-          if (!refusal) return stateOf(await api.pull(number));
-          // "Pull request is in clean status": what was in the way has gone meanwhile.
-          if (!/in \w+ status/i.test(refusal.said)) throw notAutomatic(refusal);
-        }
+        if (stands === 'UNKNOWN') continue;
+        const ready = READY.has(stands);
+        // A merge at once is never asked for where something is in the way, be it a queue: an administrator's token would
+        // get past it.
+        const ask = () => {
+          if (!ready) return api.enableAutoMerge(pull, mergeMethod, message);
+          return pull.isMergeQueueEnabled ? api.enqueue(pull) : api.merge(pull, mergeMethod, message);
+        };
+        last = await refusalOf([405, 409, 422], ask);
+        if (!last) return stateOf(await api.pull(number));
+        if (/not allowed on this repository/i.test(last.said)) throw last;
+        // "Pull request is in clean status": what was in the way has gone meanwhile.
+        if (!ready && !/in \w+ status/i.test(last.said)) throw notAutomatic(last);
       }
       if (last) throw last;
       throw new ThroughlineError(

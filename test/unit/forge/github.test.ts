@@ -28,6 +28,7 @@ const PULL = {
   mergeStateStatus: 'CLEAN',
   reviewDecision: null,
   isInMergeQueue: false,
+  isMergeQueueEnabled: false,
   autoMergeRequest: null,
   mergeCommit: null,
   mergedAt: null,
@@ -308,6 +309,23 @@ describe('merging', () => {
     ]);
     await forge.merge(REPOSITORY, 7, {}, never);
     expect(mutations()).toHaveLength(1);
+  });
+
+  it('goes by the merge queue where there is one', async () => {
+    const { forge } = await github(
+      { isMergeQueueEnabled: true },
+      {
+        mutation: (_, pull) => {
+          pull.isInMergeQueue = true;
+          return { body: { data: { enqueuePullRequest: { clientMutationId: null } } } };
+        },
+      },
+    );
+    expect(await forge.merge(REPOSITORY, 7, {}, never)).toMatchObject({ waitingFor: 'the merge queue' });
+    expect(mutations()[0]?.body.variables).toEqual({
+      input: { pullRequestId: 'PR_1', expectedHeadOid: SHA },
+    });
+    expect(merges()).toEqual([]);
   });
 
   it('is done at once where what was in the way has gone meanwhile', async () => {
