@@ -130,7 +130,7 @@ describe('the GitOps writer', () => {
     const asked: DeploymentChange[] = [];
     const answered = new Map<string, Answer>();
     let kills = 0;
-    for (let round = 0; kills < KILLS || asked.some(({ release }) => !answered.has(release)); round += 1) {
+    while (kills < KILLS || asked.some(({ release }) => !answered.has(release))) {
       // New releases, in no order of their requests; and those that have had no answer ask again.
       for (let count = kills < KILLS ? Math.floor(next() * 5) : 0; count > 0; count -= 1) {
         const requestedAt = new Date(Date.UTC(2026, 0, 1) + Math.floor(next() * 1e7) * 1000).toISOString();
