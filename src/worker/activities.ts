@@ -55,6 +55,9 @@ export interface ActivityDependencies {
   readonly listeners?: ReadonlyMap<string, EventDelivery>;
 }
 
+/** After hours of training a server's outage, which may look like a refusal, is waited out. */
+const PATIENT: ActivityPolicy = { alsoRetry: ['TL_REPOSITORY_DENIED', 'TL_REPOSITORY_NOT_FOUND'] };
+
 /** As Temporal gets them: with what the trace is made of. */
 export type TracedActivities = {
   [Name in keyof Activities]: (
@@ -167,14 +170,10 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
       }),
 
     writeDeployments: (branch, changes) =>
-      run(
-        async (context) => {
-          const written = await gitops.write(branch, changes.map(gitOpsChange), context);
-          return written.map(writtenDeployment);
-        },
-        // After hours of training a server's outage, which may look like a refusal, is waited out.
-        { alsoRetry: ['TL_REPOSITORY_DENIED', 'TL_REPOSITORY_NOT_FOUND'] },
-      ),
+      run(async (context) => {
+        const written = await gitops.write(branch, changes.map(gitOpsChange), context);
+        return written.map(writtenDeployment);
+      }, PATIENT),
 
     awaitDeployment: ({ change, commit, application, namespace, deadline }) =>
       run(async (context) => {
@@ -196,7 +195,7 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
         await desk.withdraw(change, change, context.signal);
         const commit = await gitops.find(gitOpsChange(change), context);
         return commit && committed(change, commit);
-      }),
+      }, PATIENT),
 
     attestRelease: (release, knows) =>
       run(async ({ signal, report }) => {
