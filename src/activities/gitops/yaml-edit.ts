@@ -28,10 +28,15 @@ import {
   gapBefore,
   indentOf,
   indentsSequences,
+  isEmpty,
   isInFlow,
+  isJson,
+  nest,
   pairOf,
+  quotesKeys,
   rangeOf,
   scalarOf,
+  spacesBefore,
   UneditableYaml,
 } from './yaml-layout.js';
 
@@ -167,11 +172,18 @@ export class YamlText {
     const type = node.type;
     if (type === 'QUOTE_SINGLE' && !/[\0-\x1f]/.test(value))
       return this.splice(start, end, `'${value.replaceAll("'", "''")}'`);
-    if (type === 'QUOTE_DOUBLE' || type === 'QUOTE_SINGLE' || this.isJson())
+    if (type === 'QUOTE_DOUBLE' || type === 'QUOTE_SINGLE' || isJson(this.text))
       return this.splice(start, end, JSON.stringify(value));
     const block = type === 'BLOCK_FOLDED' || type === 'BLOCK_LITERAL';
-    const tail = block && this.text.slice(start, end).endsWith('\n') ? eolNear(this.text, start) : '';
+    const old = this.text.slice(start, end);
+    const note = block ? (/^[^\r\n#]*?([ \t]+#[^\r\n]*)/.exec(old)?.[1] ?? '') : '';
+    const tail = block && old.endsWith('\n') ? `${note}${eolNear(this.text, start)}` : note;
     const scalar = scalarOf(value, isInFlow(document, node));
+    if (start === end && this.text[start] === '#') {
+      // Nothing but a comment behind the key: the value goes between them.
+      const gap = spacesBefore(this.text, start);
+      return this.splice(start - gap, start, ` ${scalar}${' '.repeat(gap)}`);
+    }
     this.splice(start, end, `${gapBefore(this.text, node)}${scalar}${tail}`);
   }
 
@@ -207,7 +219,7 @@ export class YamlText {
     }
     if (!isMap(node)) throw uneditable(node, 'expected a map here');
     if (node.flow || node.items.length === 0) {
-      const quoted = this.isJson() ? JSON.stringify(key) : scalarOf(key, true);
+      const quoted = isJson(this.text) || quotesKeys(node) ? JSON.stringify(key) : scalarOf(key, true);
       return this.insertIntoFlow(node, `${quoted}: ${JSON.stringify(value)}`);
     }
     const before = (FOLLOWS[key] ?? []).map((name) => pairOf(node, name)).find((pair) => pair);
@@ -235,10 +247,12 @@ export class YamlText {
     }
     const unindented = Array.isArray(value) && !indentsSequences(this.text);
     const indent = `${indentOf(this.text, start)}${unindented ? '' : '  '}`;
-    const written = this.text.slice(start, end); // `~`, `null`, or nothing
     const eol = eolNear(this.text, start);
-    if (written !== '') this.splice(start, end, '');
-    this.insertLine(written === '' ? start : start - 1, this.indented(indent, value), eol);
+    // `~` and `null` go, with the space before them.
+    const gap = start === end ? 0 : spacesBefore(this.text, start);
+    const lines = this.indented(indent, value);
+    this.splice(start - gap, end, '');
+    this.insertLine(start - gap, lines, eol);
   }
 
   private insertIntoFlow(node: YAMLMap | YAMLSeq, item: string): void {
@@ -269,39 +283,13 @@ export class YamlText {
   /** Below whatever comments a text without a value has. */
   private appendToText(lines: readonly string[]): void {
     const eol = eolNear(this.text, 0);
-    const begin = this.text === '' || /[\n\uFEFF]$/.test(this.text) ? '' : eol;
-    this.text += `${begin}${lines.join(eol)}${eol}`;
-  }
-
-  private isJson(): boolean {
-    if (!/^[\s\uFEFF]*[{[]/.test(this.text)) return false;
-    try {
-      JSON.parse(this.text);
-      return true;
-    } catch {
-      return false;
-    }
+    const ends = this.text === '' || /[\n\uFEFF]$/.test(this.text);
+    this.text += ends ? `${lines.join(eol)}${eol}` : `${eol}${lines.join(eol)}`;
   }
 
   private splice(start: number, end: number, replacement: string): void {
     this.text = this.text.slice(0, start) + replacement + this.text.slice(end);
   }
-}
-
-function isEmpty(document: Document.Parsed | undefined): boolean {
-  return (
-    !document ||
-    document.contents === null ||
-    (isScalar(document.contents) && document.contents.value === null)
-  );
-}
-
-/** A value within the maps and sequences of a path. */
-function nest(path: Path, value: unknown): unknown {
-  return path.reduceRight<unknown>(
-    (inner, step) => (typeof step === 'number' ? [inner] : { [step]: inner }),
-    value,
-  );
 }
 
 function uneditable(node: Node, message: string): UneditableYaml {

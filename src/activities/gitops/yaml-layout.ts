@@ -5,6 +5,7 @@ import {
   Document,
   isMap,
   isNode,
+  isScalar,
   isSeq,
   type Node,
   type Pair,
@@ -71,6 +72,15 @@ export function eolNear(text: string, offset: number): string {
 export function gapBefore(text: string, node: Node): string {
   const before = text[rangeOf(node)[0] - 1];
   return before === ':' || before === '-' ? ' ' : '';
+}
+
+export function spacesBefore(text: string, offset: number): number {
+  return /[ \t]*$/.exec(text.slice(text.lastIndexOf('\n', offset - 1) + 1, offset))?.[0].length ?? 0;
+}
+
+/** Whether a map is written as JSON has it. */
+export function quotesKeys(map: YAMLMap): boolean {
+  return map.items.length > 0 && map.items.every(({ key }) => isScalar(key) && key.type === 'QUOTE_DOUBLE');
 }
 
 /** Whether a node lies within `{…}` or `[…]`. */
@@ -145,4 +155,30 @@ export function indentsSequences(text: string): boolean {
   const sequence =
     /^( *(?:- )?)[^\s#-][^\r\n]*:[ \t]*(?:#[^\r\n]*)?\r?\n(?:[ \t]*(?:#[^\r\n]*)?\r?\n)*( *)- /m.exec(text);
   return !sequence || (sequence[2] ?? '').length > (sequence[1] ?? '').length;
+}
+
+export function isJson(text: string): boolean {
+  if (!/^[\s\uFEFF]*[{[]/.test(text)) return false;
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+export function isEmpty(document: Document.Parsed | undefined): boolean {
+  return (
+    !document ||
+    document.contents === null ||
+    (isScalar(document.contents) && document.contents.value === null)
+  );
+}
+
+/** A value within the maps and sequences of a path. */
+export function nest(path: readonly (string | number)[], value: unknown): unknown {
+  return path.reduceRight<unknown>(
+    (inner, step) => (typeof step === 'number' ? [inner] : { [step]: inner }),
+    value,
+  );
 }
