@@ -67,7 +67,10 @@ const splitImage = z
 const helm = z
   .strictObject({
     image: z
-      .union([valuesPath, splitImage])
+      .union(
+        [valuesPath, splitImage],
+        'expected a path as `helm --set` has it, or one for each part of the image',
+      )
       .describe('Where the image stands: one path of repository:tag@digest, or one for each part'),
     annotations: valuesPath.describe('Where the map of the pods’ annotations is'),
     modelId: valuesPath.optional().describe('Where the model’s id stands, if the chart has a value for it'),
