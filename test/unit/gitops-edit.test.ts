@@ -150,6 +150,11 @@ describe('a plain manifest', () => {
       { code: 'TL_MANIFEST_AMBIGUOUS', found: 'Deployment/digits, Rollout/digits' },
     ],
     [
+      'annotations that are merged in',
+      `x: &x\n  annotations: {a: b}\n${workload('Deployment', TEMPLATE.replace('template:\n', 'template:\n    metadata: {<<: *x}\n'))}`,
+      { code: 'TL_MANIFEST_INVALID', hint: expect.stringContaining('merge keys') },
+    ],
+    [
       'MODEL_ID from elsewhere',
       workload(
         'Deployment',
@@ -159,6 +164,14 @@ describe('a plain manifest', () => {
     ],
   ])('with %s is refused', async (_, text, problem) => {
     expect(await refusal(PLAIN, { [PLAIN.manifest]: text })).toMatchObject(problem);
+  });
+
+  it('has a text where a number was, though both look the same', async () => {
+    const files = {
+      [PLAIN.manifest]: workload('Deployment', `${TEMPLATE}          env: [{name: MODEL_ID, value: 12}]\n`),
+    };
+    const [edit] = await editTarget(PLAIN, { ...STATE, env: { MODEL_ID: '12' } }, reader(files));
+    expect(edit?.text).toContain('env: [{name: MODEL_ID, value: "12"}]');
   });
 
   it('that is not there is refused', async () => {
