@@ -1,6 +1,6 @@
 // What a wait for Argo CD remembers from look to look: what git says of revisions, asked once each because it does not
 // change, and since when pods that nobody probes have run.
-import { workloadOf } from '../gitops/manifest.js';
+import { type WorkloadName, workloadOf } from '../gitops/edit.js';
 import type { GitOpsRepository, Revision } from '../gitops/writer.js';
 import type { Application, SourceOf } from './application.js';
 import { sourceOf } from './sources.js';
@@ -17,7 +17,7 @@ export class Relations {
   private steady: { readonly starts: string; readonly since: number } | undefined;
   private readonly known = new Map<string, Revision>();
   private watched: { spec: string; source: Promise<SourceOf> } | undefined;
-  private named: Promise<ReturnType<typeof workloadOf>> | undefined;
+  private named: Promise<WorkloadName> | undefined;
 
   constructor(
     private readonly gitops: GitOpsRepository,
@@ -43,12 +43,12 @@ export class Relations {
     return 'the pods run, have no readiness probe, and are watched whether they stay';
   }
 
-  /** What the manifest calls the workload, at our commit. */
-  workload(): Promise<ReturnType<typeof workloadOf>> {
-    const { manifest, container, commit } = this.expected;
-    this.named ??= this.gitops
-      .manifestAt(this.expected, commit, this.signal)
-      .then((text) => workloadOf(text, manifest, container));
+  /** What the target's files call the workload, at our commit. */
+  workload(): Promise<WorkloadName> {
+    const { repository, commit } = this.expected;
+    this.named ??= workloadOf(this.expected, (manifest) =>
+      this.gitops.manifestAt({ repository, manifest }, commit, this.signal),
+    );
     return this.named;
   }
 

@@ -2,14 +2,14 @@
 import type { CommitSha, Digest } from '../../domain/ids.js';
 import type { Observation } from '../../domain/observation.js';
 import type { SyncedDeployment } from '../../domain/release.js';
+import type { DeployTarget } from '../gitops/edit.js';
 import type { GitOpsChange } from '../gitops/writer.js';
 
-export interface SyncTarget {
+export interface SyncTarget extends DeployTarget {
   readonly application: string;
   readonly namespace: string;
   readonly repository: string;
   readonly branch: string;
-  readonly manifest: string;
   readonly container: string;
 }
 

@@ -6,15 +6,16 @@ import { applyChanges } from './fields.js';
 import { openValues } from './helm.js';
 import { openKustomize } from './kustomize.js';
 import { openManifest } from './manifest.js';
-import type {
-  DeployTarget,
-  DesiredState,
-  FieldChange,
-  FileEdit,
-  OpenTarget,
-  ReadFile,
-  SaidFields,
-  WorkloadName,
+import {
+  type DeployTarget,
+  type DesiredState,
+  type FieldChange,
+  type FileEdit,
+  type OpenTarget,
+  parseWorkload,
+  type ReadFile,
+  type SaidFields,
+  type WorkloadName,
 } from './target.js';
 
 export {
@@ -96,8 +97,13 @@ export async function editHold(
   ]);
 }
 
-/** The workload that serves the target's model, as its files name it: Kustomize and Helm may put something before or behind. */
+/**
+ * The workload that serves the target's model, as a plain manifest or else the plan names it: Kustomize and Helm may put
+ * something before or behind.
+ */
 export async function workloadOf(target: DeployTarget, read: ReadFile): Promise<WorkloadName> {
+  const named = target.kustomize ?? target.helm;
+  if (named) return parseWorkload(named.workload);
   return (await openTarget(target, read)).workload;
 }
 

@@ -13,6 +13,7 @@ import {
   type OpenTarget,
   ownAnnotations,
   parseImage,
+  parseWorkload,
   type SaidFields,
 } from './target.js';
 import { envChanges, textOf, variableIn } from './workloads.js';
@@ -20,7 +21,6 @@ import type { Path } from './yaml-edit.js';
 
 /** A file of values. Throws where it is no map of values. */
 export function openValues(text: string, file: string, target: HelmTarget): OpenTarget {
-  const [kind = '', name = ''] = target.workload.split('/', 2);
   const [values = null, ...more] = parseDocuments(text, file);
   if (more.length > 0 || (values !== null && (typeof values !== 'object' || Array.isArray(values)))) {
     throw new ThroughlineError('TL_MANIFEST_INVALID', `${file} has no values for Helm`, {
@@ -32,7 +32,7 @@ export function openValues(text: string, file: string, target: HelmTarget): Open
   const fieldAt = (path: Path): Field => ({ file, document: 0, path, value: valueAt(values, path) });
   const annotations = parseValuesPath(target.annotations);
   return {
-    workload: { kind, name },
+    workload: parseWorkload(target.workload),
     texts: new Map([[file, text]]),
     changes: (desired) => [
       ...imageParts(target.image, desired.image).flatMap(([path, after]) => changeOf(fieldAt(path), after)),

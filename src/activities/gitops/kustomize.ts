@@ -25,6 +25,7 @@ import {
   MODEL_VARIABLE,
   type OpenTarget,
   ownAnnotations,
+  parseWorkload,
   type ReadFile,
   type WorkloadName,
 } from './target.js';
@@ -43,10 +44,9 @@ export async function openKustomize(
   target: KustomizeTarget,
   read: ReadFile,
 ): Promise<OpenTarget> {
-  const [kind = '', name = ''] = target.workload.split('/', 2);
-  const workload = { kind, name };
+  const workload = parseWorkload(target.workload);
   const kustomization = await readKustomization(text, file, read);
-  const ownName = `throughline-${kind.toLowerCase()}-${name}.yaml`;
+  const ownName = `throughline-${workload.kind.toLowerCase()}-${workload.name}.yaml`;
   const ownFile = posix.join(posix.dirname(file), ownName);
   const written = await read(ownFile);
   const texts = new Map([

@@ -63,6 +63,12 @@ export interface WorkloadName {
   readonly name: string;
 }
 
+/** `Deployment/digits`, as a plan has it. */
+export function parseWorkload(workload: string): WorkloadName {
+  const [kind = '', name = ''] = workload.split('/', 2);
+  return { kind, name };
+}
+
 /** A place in the target's files, and what stands there. */
 export interface Field {
   readonly file: string;
