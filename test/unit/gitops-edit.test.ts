@@ -166,6 +166,20 @@ describe('a plain manifest', () => {
     expect(await refusal(PLAIN, { [PLAIN.manifest]: text })).toMatchObject(problem);
   });
 
+  it('has the last of several variables of one name changed: Kubernetes takes that', async () => {
+    const files = {
+      [PLAIN.manifest]: workload(
+        'Deployment',
+        `${TEMPLATE}          env: [{name: MODEL_ID, value: a}, {name: MODEL_ID, value: b}]\n`,
+      ),
+    };
+    const after = await edited(PLAIN, files);
+    expect(after[PLAIN.manifest]).toContain(
+      '[{name: MODEL_ID, value: a}, {name: MODEL_ID, value: digits-0123}]',
+    );
+    expect(await fieldsOf(PLAIN, reader(after))).toMatchObject({ modelId: 'digits-0123' });
+  });
+
   it('has a text where a number was, though both look the same', async () => {
     const files = {
       [PLAIN.manifest]: workload('Deployment', `${TEMPLATE}          env: [{name: MODEL_ID, value: 12}]\n`),

@@ -55,14 +55,14 @@ export function openValues(text: string, file: string, target: HelmTarget): Open
 /** What is to stand at which path. Without a path for the digest it goes with the tag, as `tag@sha256:…`. */
 function imageParts(image: HelmTarget['image'], reference: string): [Path, string][] {
   if (typeof image === 'string') return [[parseValuesPath(image), reference]];
-  const { repository, tag = 'latest', digest = '' } = parseImage(reference);
+  const { repository, tag, digest } = parseImage(reference);
   const slash = repository.indexOf('/');
-  const part = (path: string | undefined, value: string): [Path, string][] =>
-    path === undefined ? [] : [[parseValuesPath(path), value]];
+  const part = (path: string | undefined, value: string | undefined): [Path, string][] =>
+    path === undefined || value === undefined ? [] : [[parseValuesPath(path), value]];
   return [
     ...part(image.registry, repository.slice(0, Math.max(slash, 0))),
     ...part(image.repository, image.registry === undefined ? repository : repository.slice(slash + 1)),
-    ...part(image.tag, image.digest === undefined && digest ? `${tag}@${digest}` : tag),
+    ...part(image.tag, image.digest === undefined && digest ? `${tag ?? 'latest'}@${digest}` : tag),
     ...part(image.digest, digest),
   ];
 }

@@ -1,7 +1,7 @@
 // What a release changes in a plain manifest, and nothing else (DESIGN §4, GitOps): the pods' annotations, the container's
 // image, and MODEL_ID in its environment.
 import { applyChanges, parseDocuments, valueAt } from './fields.js';
-import { type DesiredState, HOLD_ANNOTATION, type OpenTarget, type WorkloadName } from './target.js';
+import { type DesiredState, HOLD_ANNOTATION, type OpenTarget } from './target.js';
 import { type ContainerInFile, findContainer, workloadChanges, workloadSays } from './workloads.js';
 
 export { type DeployedTemplate, deployedIn } from './deployed.js';
@@ -14,12 +14,6 @@ export interface ManifestChange extends DesiredState {
 /** Checks that the manifest has one workload with the container. Throws what {@link editManifest} would. */
 export function findWorkload(text: string, file: string, container: string): ContainerInFile {
   return findContainer(parseDocuments(text, file), file, container);
-}
-
-/** The workload that the container belongs to, as Kubernetes names it. */
-export function workloadOf(text: string, file: string, container: string): WorkloadName {
-  const { kind, name } = findWorkload(text, file, container);
-  return { kind, name };
 }
 
 /** The manifest with the change made; every byte that need not change is kept. */

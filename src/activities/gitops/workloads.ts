@@ -120,7 +120,8 @@ export function envChanges(
   const list: readonly unknown[] = Array.isArray(value) ? value : [];
   let added = 0;
   return Object.entries(env).flatMap(([name, after]) => {
-    const position = list.findIndex((variable) => nameIn(variable) === name);
+    // Of several with one name Kubernetes takes the last.
+    const position = list.findLastIndex((variable) => nameIn(variable) === name);
     if (position < 0) {
       const at = [...path, list.length + added++];
       return [{ file, document, path: at, before: undefined, after: { name, value: after } }];
@@ -156,7 +157,7 @@ export function variableIn(env: unknown, name: string): string | undefined {
   if (!Array.isArray(env)) return textOf(valueAt(env, [name]));
   return textOf(
     valueAt(
-      env.find((variable) => nameIn(variable) === name),
+      env.findLast((variable) => nameIn(variable) === name),
       ['value'],
     ),
   );

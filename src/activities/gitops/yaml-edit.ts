@@ -59,15 +59,16 @@ type Resolved = { readonly document: Document.Parsed; readonly node: Node; reado
 
 /** One YAML text, several documents, edited in place. */
 export class YamlText {
+  private parsed: { readonly text: string; readonly documents: Document.Parsed[] } | undefined;
+
   constructor(public text: string) {}
 
   documents(): Document.Parsed[] {
-    const documents = parseAllDocuments(this.text, { merge: true, uniqueKeys: true });
-    return 'empty' in documents ? [] : documents;
-  }
-
-  values(): unknown[] {
-    return this.documents().map((document) => document.toJS({ maxAliasCount: 100 }));
+    if (this.parsed?.text !== this.text) {
+      const documents = parseAllDocuments(this.text, { merge: true, uniqueKeys: true });
+      this.parsed = { text: this.text, documents: 'empty' in documents ? [] : documents };
+    }
+    return this.parsed.documents;
   }
 
   /**
