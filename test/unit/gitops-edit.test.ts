@@ -280,6 +280,23 @@ spec:
     });
   });
 
+  it('has what no patch says yet in the one that says the rest, and never in that of another workload', async () => {
+    const patch = (name: string) =>
+      `  - patch: |-\n      kind: Deployment\n      metadata: {name: ${name}}\n      spec:\n        template:\n          metadata:\n            annotations: {orchestration.trace_id: old}\n`;
+    const text = `patches:\n${patch('digits')}${patch('frontend')}images: [{name: digits-inference}]\n`;
+    const state = {
+      ...STATE,
+      annotations: { ...STATE.annotations, 'resource.opentelemetry.io/ml.model.id': 'm' },
+    };
+    const after = await release(OVERLAY, { [OVERLAY.manifest]: text }, state);
+    expect(Object.keys(after)).toEqual([OVERLAY.manifest]);
+    expect(after[OVERLAY.manifest]).toContain(patch('frontend'));
+    expect(after[OVERLAY.manifest]).toContain(
+      'annotations: {orchestration.trace_id: 00-1-2-01, resource.opentelemetry.io/ml.model.id: "m"}',
+    );
+    expect((await fieldsOf(OVERLAY, reader(after))).modelId).toBe('digits-0123');
+  });
+
   it('lists the patch again where somebody has taken it out', async () => {
     const first = await release(OVERLAY, { [OVERLAY.manifest]: BASIC }, STATE);
     const out = {
