@@ -385,7 +385,7 @@ describe('values of a chart', () => {
   it('pin the image by the tag where there is no value for the digest', async () => {
     expect(await edit('image:\n  repository: x # ours\n  tag: ""\npodAnnotations: {}\nenv: []\n')).toBe(
       `image:\n  repository: registry.example/ml/digits-inference # ours\n  tag: "rel-x@${DIGEST}"\n` +
-        'podAnnotations: { orchestration.trace_id: "00-1-2-01" }\nenv: [{"name":"MODEL_ID","value":"digits-0123"}]\n',
+        'podAnnotations:\n  orchestration.trace_id: 00-1-2-01\nenv:\n  - name: MODEL_ID\n    value: digits-0123\n',
     );
   });
 

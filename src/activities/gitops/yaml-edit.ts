@@ -31,6 +31,7 @@ import {
   isEmpty,
   isInFlow,
   isJson,
+  isUnfilled,
   nest,
   pairOf,
   quotesKeys,
@@ -215,9 +216,7 @@ export class YamlText {
   }
 
   private insertInto(document: Document.Parsed, node: Node, key: string, value: unknown): void {
-    if (isScalar(node) && node.value === null) {
-      return this.fill(document, node, { [key]: value });
-    }
+    if (isUnfilled(this.text, document, node)) return this.fill(document, node, { [key]: value });
     if (!isMap(node)) throw uneditable(node, 'expected a map here');
     if (node.flow || node.items.length === 0) {
       const quoted = isJson(this.text) || quotesKeys(node) ? JSON.stringify(key) : scalarOf(key, true);
@@ -232,7 +231,7 @@ export class YamlText {
   }
 
   private append(document: Document.Parsed, node: Node, item: unknown): void {
-    if (isScalar(node) && node.value === null) return this.fill(document, node, [item]);
+    if (isUnfilled(this.text, document, node)) return this.fill(document, node, [item]);
     if (!isSeq(node)) throw uneditable(node, 'expected a sequence here');
     const last = node.items.at(-1);
     if (node.flow || !isNode(last)) return this.insertIntoFlow(node, JSON.stringify(item));
@@ -240,7 +239,7 @@ export class YamlText {
     this.insertLine(endOf(last), this.indented(indent, [item]));
   }
 
-  /** `annotations:` with nothing behind it: the map or sequence begins on a line of its own, below its key. */
+  /** `annotations:` with nothing behind it: what it gets begins on a line of its own, below its key. */
   private fill(document: Document.Parsed, node: Node, value: unknown): void {
     const [start, end] = rangeOf(node);
     if (isInFlow(document, node)) {
@@ -249,7 +248,7 @@ export class YamlText {
     const unindented = Array.isArray(value) && !indentsSequences(this.text);
     const indent = `${indentOf(this.text, start)}${unindented ? '' : '  '}`;
     const eol = eolNear(this.text, start);
-    // `~` and `null` go, with the space before them.
+    // `~`, `null` and `{}` go, with the space before them.
     const gap = start === end ? 0 : spacesBefore(this.text, start);
     const lines = this.indented(indent, value);
     this.splice(start - gap, end, '');

@@ -157,6 +157,14 @@ export function indentsSequences(text: string): boolean {
   return !sequence || (sequence[2] ?? '').length > (sequence[1] ?? '').length;
 }
 
+/** A key without a value, or with an empty one that stands outside of `{…}` and may as well be written in lines. */
+export function isUnfilled(text: string, document: Document.Parsed, node: Node): boolean {
+  if (isScalar(node)) return node.value === null;
+  const [start, end] = rangeOf(node);
+  const isEmptyCollection = /^(?:\{[ \t]*\}|\[[ \t]*\])$/.test(text.slice(start, end));
+  return isEmptyCollection && /:[ \t]*$/.test(text.slice(0, start).slice(-80)) && !isInFlow(document, node);
+}
+
 export function isJson(text: string): boolean {
   if (!/^[\s\uFEFF]*[{[]/.test(text)) return false;
   try {
