@@ -12,7 +12,7 @@ import type {
   TrainedModel,
 } from '../domain/release.js';
 import type { TraceCarrier } from '../domain/trace.js';
-import type { JobManifest, Plan } from '../plan/index.js';
+import type { HelmTarget, JobManifest, KustomizeTarget, Plan } from '../plan/index.js';
 import type { SpanRecord } from '../telemetry/projection.js';
 import type { ImageBuild } from './build/builder.js';
 import type { LogPage, TrainingJob } from './training/runner.js';
@@ -60,6 +60,8 @@ export interface DeploymentChange {
   readonly branch: string;
   readonly manifest: string;
   readonly container: string;
+  readonly kustomize?: KustomizeTarget | undefined;
+  readonly helm?: HelmTarget | undefined;
   readonly image: string;
   readonly imageDigest: Digest;
   readonly modelId: string;

@@ -19,4 +19,5 @@ export {
   planJsonSchema,
   REPOSITORY_PATTERN,
 } from './schema.js';
+export { containerOf, type HelmTarget, type KustomizeTarget, parseValuesPath } from './target.js';
 export { MAX_MANIFEST_BYTES } from './yaml.js';

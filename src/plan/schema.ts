@@ -2,6 +2,7 @@
 // Strict throughout: a key that nobody reads is a mistake that nobody would notice.
 import { z } from 'zod';
 import { DURATION_PATTERN, parseDuration } from './duration.js';
+import { checkTarget, containerOf, ONE_TARGET, targetKeys } from './target.js';
 
 /** Names that Throughline itself gives to the training program (DESIGN §4), or that would break its process. */
 export const RESERVED_ENVIRONMENT =
@@ -153,8 +154,11 @@ const deploy = z
         SAFE_PATH,
         'expected a path below the root of the GitOps repository: relative, with /, without ..',
       )
-      .describe('The manifest, relative to the root of the GitOps repository'),
-    container: label.describe('The container whose image and environment are set'),
+      .describe('The manifest, kustomization or values file, relative to the root of the GitOps repository'),
+    container: label
+      .optional()
+      .describe('The container whose image and environment are set, of a plain manifest'),
+    ...targetKeys,
     argocd: z
       .strictObject({
         application: label,
@@ -166,7 +170,10 @@ const deploy = z
   .refine(({ approvalTimeout, escalation }) => !escalation || escalation.after < approvalTimeout, {
     message: 'expected an escalation before the approval’s own deadline',
     path: ['escalation', 'after'],
-  });
+  })
+  .superRefine(checkTarget)
+  .meta(ONE_TARGET)
+  .transform((entry) => ({ ...entry, container: containerOf(entry) }));
 
 export const planSchema = z.strictObject({
   apiVersion: z.literal('throughline.dev/v1alpha1'),

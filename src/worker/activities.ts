@@ -7,7 +7,7 @@ import type { SyncWatcher } from '../activities/argocd/watcher.js';
 import type { ImageBuilder } from '../activities/build/builder.js';
 import type { DriftChecker } from '../activities/drift/checker.js';
 import type { GitOpsRepository, Written } from '../activities/gitops/change.js';
-import { gitOpsChange, placeholderEdit } from '../activities/gitops/deployment.js';
+import { gitOpsChange, placeholderEdit, targetOf } from '../activities/gitops/deployment.js';
 import type { Activities, DeploymentChange, PreparedRelease, WorkerSettings } from '../activities/index.js';
 import type { EvidenceStore } from '../activities/registry/evidence.js';
 import { pinned } from '../activities/registry/oci-program.js';
@@ -182,8 +182,8 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
             expected: 'THROUGHLINE_RUNTIME=kubernetes, as the worker that began the release has it',
           });
         }
-        const { repository, branch, manifest, container, traceparent, imageDigest } = change;
-        const target = { application, namespace, repository, branch, manifest, container };
+        const { repository, branch, traceparent, imageDigest } = change;
+        const target = { application, namespace, repository, branch, ...targetOf(change) };
         return sync.wait(
           { ...target, change: gitOpsChange(change), commit, traceparent, imageDigest, deadline },
           context,

@@ -249,7 +249,7 @@ function deploy(
   progress: ReleaseProgress,
   begun: Begun,
 ): Promise<void> {
-  const { environment, repository, branch, manifest, container } = target;
+  const { environment, repository, branch, manifest, container, kustomize, helm } = target;
   return progress.stage('deploy', `deploy ${environment}`, async () => {
     const change: DeploymentChange = {
       release: request.release,
@@ -259,6 +259,8 @@ function deploy(
       branch,
       manifest,
       container,
+      kustomize,
+      helm,
       image: image.reference,
       imageDigest: image.digest,
       modelId: model.id,

@@ -50,9 +50,14 @@ function change(release: string, more: Partial<GitOpsChange['message']> = {}): G
       requestedAt: '2026-01-01T00:00:00.000Z',
       ...more,
     },
-    edit: async (read) => {
-      const before = (await read('k8s/deployment.yaml')) ?? '';
-      return [{ path: 'k8s/deployment.yaml', text: before.replace(/tiny:\S*/, `tiny:${release}`) }];
+    container: 'inference',
+    wish: {
+      kind: 'deploy',
+      desired: {
+        image: `registry.example/ml/tiny:${release}@sha256:${'0'.repeat(64)}`,
+        env: { MODEL_ID: release },
+        annotations: {},
+      },
     },
   };
 }

@@ -61,6 +61,12 @@ function template({
 const found = (drifts: readonly Drift[]) => drifts.map(({ what, where, found: is }) => [what, where, is]);
 
 describe('a template', () => {
+  it('leaves the model to the pods where a file need not name it', () => {
+    const unnamed = template({ model: 'another' });
+    expect(differences('here', unnamed, expected)).toMatchObject([{ what: 'model', found: 'another' }]);
+    expect(differences('here', unnamed, expected, false)).toEqual([]);
+  });
+
   it('is as it was released, whatever else is in it', () =>
     expect(differences('here', template(), expected)).toEqual([]));
 

@@ -1,9 +1,19 @@
 // Plans are strict: what is wrong is refused with its place and what was expected.
 import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Ajv2020 } from 'ajv/dist/2020.js';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { parse } from 'yaml';
 import { formatProblem, ThroughlineError } from '../../src/domain/errors.js';
-import { directoryFiles, formatDuration, loadPlan, parseDuration, parsePlan } from '../../src/plan/index.js';
+import {
+  directoryFiles,
+  formatDuration,
+  loadPlan,
+  parseDuration,
+  parsePlan,
+  parseValuesPath,
+  planJsonSchema,
+} from '../../src/plan/index.js';
 import { modelFiles, temporaryDirectory, writeFiles } from '../support/world.js';
 
 const FILES = modelFiles({ gitops: 'https://git.example/ml/gitops.git', runs: '/tmp/runs' });
@@ -206,5 +216,91 @@ describe('durations', () => {
       '6h',
       '1h 31m',
     ]);
+  });
+});
+
+describe('where a deploy entry leads', () => {
+  const entry = (lines: string, manifest = 'k8s/deployment.yaml') =>
+    PLAN.replace('manifest: k8s/deployment.yaml', `manifest: ${manifest}`).replace(
+      / {4}container: inference\n?/,
+      lines.replace(/^(?=.)/gm, '    '),
+    );
+  const taken = (text: string) => parsePlan(text, 'throughline.yaml').plan.deploy[0];
+  const KUSTOMIZE = 'kustomize: { image: digits, workload: Deployment/digits, container: inference }\n';
+  const HELM =
+    'helm: { image: app.image, annotations: podAnnotations, env: env, workload: StatefulSet/digits, container: inference }\n';
+  const OVERLAY = 'overlays/production/kustomization.yaml';
+
+  it.each([
+    ['a manifest', entry('container: inference\n')],
+    ['a kustomization', entry(KUSTOMIZE, OVERLAY)],
+    ['values', entry(HELM, 'values.yaml')],
+  ])('%s is taken, and its container known', (_, text) => {
+    expect(taken(text)?.container).toBe('inference');
+    const validate = new Ajv2020({ strict: false }).compile(planJsonSchema());
+    expect(validate(parse(text)), JSON.stringify(validate.errors)).toBe(true);
+  });
+
+  it.each([
+    ['none of them', entry(''), 'deploy.0.container is missing'],
+    ['two of them', entry(KUSTOMIZE + HELM, OVERLAY), 'deploy.0.helm is not valid'],
+    [
+      'a container twice',
+      entry(`container: inference\n${KUSTOMIZE}`, OVERLAY),
+      'deploy.0.container is not valid',
+    ],
+  ])('%s is refused, by the JSON Schema too', (_, text, message) => {
+    expect(refusal(text).problem.message).toBe(message);
+    expect(new Ajv2020({ strict: false }).compile(planJsonSchema())(parse(text))).toBe(false);
+  });
+
+  it.each([
+    [
+      'a kustomization that Kustomize would not find',
+      entry(KUSTOMIZE, 'k8s/production.yaml'),
+      'deploy.0.manifest',
+    ],
+    [
+      'a kind that serves nothing',
+      entry(KUSTOMIZE.replace('Deployment/', 'CronJob/'), OVERLAY),
+      'deploy.0.kustomize.workload',
+    ],
+    [
+      'an image with a tag',
+      entry(KUSTOMIZE.replace('image: digits', 'image: digits:v1'), OVERLAY),
+      'deploy.0.kustomize.image',
+    ],
+    [
+      'an unknown key',
+      entry(KUSTOMIZE.replace('image:', 'images: [], image:'), OVERLAY),
+      'Unknown key "images" in deploy.0.kustomize',
+    ],
+    [
+      'a model from two places',
+      entry(HELM.replace('env: env', 'env: env, modelId: id')),
+      'deploy.0.helm.modelId',
+    ],
+    ['a model from nowhere', entry(HELM.replace('env: env, ', '')), 'deploy.0.helm.modelId'],
+    ['a path with a hole', entry(HELM.replace('app.image', 'app..image')), 'deploy.0.helm.image'],
+    [
+      'an image that nothing pins',
+      entry(HELM.replace('image: app.image', 'image: { repository: image.repository }')),
+      'deploy.0.helm.image.digest',
+    ],
+  ])('%s is refused, with its place', (_, text, message) => {
+    const { problem } = refusal(text);
+    expect(problem.message).toContain(message);
+    expect(problem.where?.line).toBeGreaterThan(10);
+    expect(problem.expected).toMatch(/[a-z]{3}/);
+    expect(problem.expected).not.toBe('Invalid input');
+  });
+
+  it.each([
+    ['image.tag', ['image', 'tag']],
+    ['a[0].b[12]', ['a', 0, 'b', 12]],
+    ['services.digits\\.v1.x-y', ['services', 'digits.v1', 'x-y']],
+    ['podAnnotations.example\\.com/a\\[1\\]', ['podAnnotations', 'example.com/a[1]']],
+  ])('a path of values is read as helm --set does: %s', (path, keys) => {
+    expect(parseValuesPath(path)).toEqual(keys);
   });
 });

@@ -9,6 +9,9 @@ export interface ApplicationSource {
   readonly targetRevision?: string;
   readonly chart?: string;
   readonly directory?: { readonly recurse?: boolean };
+  readonly helm?: { readonly valueFiles?: readonly string[] };
+  /** What other sources call this one by, in their files of values. */
+  readonly ref?: string;
 }
 
 export interface Application extends KubernetesObject {
@@ -106,6 +109,18 @@ export function covers(source: ApplicationSource, manifest: string): boolean {
   if (root === directory) return true;
   const below = root === '.' || directory.startsWith(`${root}/`);
   return below && source.directory?.recurse === true;
+}
+
+/**
+ * Whether a chart is rendered with the manifest as a file of values: the source's own chart, or another's that refers to the
+ * source as `$ref` (Argo CD, "Helm value files from external Git repository").
+ */
+export function isValuesOf({ spec }: Application, source: ApplicationSource, manifest: string): boolean {
+  const file = posix.normalize(manifest);
+  const at = (name: string) => (name.startsWith('/') ? name.slice(1) : posix.join(source.path ?? '.', name));
+  if (source.helm?.valueFiles?.some((name) => posix.normalize(at(name)) === file)) return true;
+  const referring = source.ref === undefined ? [] : (spec.sources ?? []);
+  return referring.some(({ helm }) => helm?.valueFiles?.includes(`$${source.ref}/${file}`));
 }
 
 export function revisionAt(

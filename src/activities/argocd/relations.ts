@@ -2,7 +2,7 @@
 // change, and since when pods that nobody probes have run.
 
 import type { GitOpsRepository, Revision } from '../gitops/change.js';
-import { workloadOf } from '../gitops/manifest.js';
+import { type WorkloadName, workloadOf } from '../gitops/edit.js';
 import type { Application, SourceOf } from './application.js';
 import { sourceOf } from './sources.js';
 import type { ExpectedDeployment } from './watcher.js';
@@ -18,7 +18,7 @@ export class Relations {
   private steady: { readonly starts: string; readonly since: number } | undefined;
   private readonly known = new Map<string, Revision>();
   private watched: { spec: string; source: Promise<SourceOf> } | undefined;
-  private named: Promise<ReturnType<typeof workloadOf>> | undefined;
+  private named: Promise<WorkloadName> | undefined;
 
   constructor(
     private readonly gitops: GitOpsRepository,
@@ -44,12 +44,10 @@ export class Relations {
     return 'the pods run, have no readiness probe, and are watched whether they stay';
   }
 
-  /** What the manifest calls the workload, at our commit. */
-  workload(): Promise<ReturnType<typeof workloadOf>> {
-    const { manifest, container, commit } = this.expected;
-    this.named ??= this.gitops
-      .manifestAt(this.expected, commit, this.signal)
-      .then((text) => workloadOf(text, manifest, container));
+  /** What the target's files call the workload, at our commit. */
+  workload(): Promise<WorkloadName> {
+    const { change, commit } = this.expected;
+    this.named ??= workloadOf(this.expected, (path) => this.gitops.fileAt(change, commit, path, this.signal));
     return this.named;
   }
 

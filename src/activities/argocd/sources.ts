@@ -1,7 +1,7 @@
 // Which source of an Application deploys a manifest: by repository, branch and path.
 import { ThroughlineError } from '../../domain/errors.js';
 import type { GitOpsRepository } from '../gitops/change.js';
-import { type Application, covers, type SourceOf, sourcesFor } from './application.js';
+import { type Application, covers, isValuesOf, type SourceOf, sourcesFor } from './application.js';
 import type { SyncTarget } from './watcher.js';
 
 /** The source that deploys the manifest. Throws TL_APPLICATION_MISMATCH. */
@@ -40,7 +40,7 @@ export async function sourceOf(
     );
   }
   const covering =
-    onBranch.find(({ source }) => covers(source, manifest)) ??
+    onBranch.find(({ source }) => covers(source, manifest) || isValuesOf(application, source, manifest)) ??
     (await kustomized(gitops, onBranch, target, signal));
   if (!covering)
     throw mismatch('the manifest', onBranch.map(({ source }) => `path ${source.path ?? '.'}`).join(', '));

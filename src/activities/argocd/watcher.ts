@@ -3,13 +3,13 @@ import type { CommitSha, Digest } from '../../domain/ids.js';
 import type { Observation } from '../../domain/observation.js';
 import type { SyncedDeployment } from '../../domain/release.js';
 import type { GitOpsChange } from '../gitops/change.js';
+import type { DeployTarget } from '../gitops/edit.js';
 
-export interface SyncTarget {
+export interface SyncTarget extends DeployTarget {
   readonly application: string;
   readonly namespace: string;
   readonly repository: string;
   readonly branch: string;
-  readonly manifest: string;
   readonly container: string;
 }
 

@@ -100,7 +100,8 @@ export class DriftChecker {
           found: template.spec?.containers?.map(({ image }) => image ?? '').join(', ') ?? '',
         },
       ];
-    return differences(where, template, expected);
+    const names = templates.find((one) => one.template === template)?.namesModel ?? true;
+    return differences(where, template, expected, names);
   }
 
   private async cluster(expected: ExpectedState, signal: AbortSignal): Promise<Drift[]> {

@@ -22,8 +22,13 @@ function annotationsOf({ release, modelId, sourceCommit, dataset }: ExpectedStat
   );
 }
 
-/** Of a pod template, or of what a pod was made from. */
-export function differences(where: string, template: PodTemplate, expected: ExpectedState): Drift[] {
+/** Of a pod template, or of what a pod was made from; values of a chart need not name the model as pods do. */
+export function differences(
+  where: string,
+  template: PodTemplate,
+  expected: ExpectedState,
+  namesModel = true,
+): Drift[] {
   const drifts: Drift[] = [];
   const { imageDigest, modelId, traceId } = expected;
   const containers = template.spec?.containers ?? [];
@@ -47,7 +52,7 @@ export function differences(where: string, template: PodTemplate, expected: Expe
       found: said(TRACE_ANNOTATION),
     });
   const served = ours?.env?.find(({ name }) => name === MODEL_VARIABLE)?.value;
-  if (modelId && ours && served !== modelId)
+  if (namesModel && modelId && ours && served !== modelId)
     drifts.push({
       what: 'model',
       where: `${where}, ${MODEL_VARIABLE}`,

@@ -3,22 +3,17 @@ import type { ThroughlineError } from '../../domain/errors.js';
 import type { GitOpsBranch } from '../../domain/gitops.js';
 import type { CommitSha } from '../../domain/ids.js';
 import type { DeployMessage } from './commit-message.js';
+import type { DeployTarget, DesiredState } from './target.js';
 
-/** Reads a file of the GitOps repository; undefined where there is none. */
-export type ReadFile = (path: string) => Promise<string | undefined>;
+/** What is to become of a target. */
+export type Wish =
+  | { readonly kind: 'deploy'; readonly desired: DesiredState }
+  /** Keeps releases away from it, or no longer (undefined). */
+  | { readonly kind: 'hold'; readonly hold: string | undefined };
 
-/** A file with its new text. The path is relative to the repository's root. */
-export interface FileEdit {
-  readonly path: string;
-  readonly text: string;
-}
-
-/** What a change touches, and how. */
-export interface GitOpsEdit extends GitOpsBranch {
-  /** The file that the plan names; what else is read and changed depends on its kind. */
-  readonly manifest: string;
-  /** Made anew on each tip; gives only what is to be changed. Throws where that cannot be done. */
-  edit(read: ReadFile): Promise<readonly FileEdit[]>;
+/** Made anew on each tip. */
+export interface GitOpsEdit extends GitOpsBranch, DeployTarget {
+  readonly wish: Wish;
 }
 
 export interface GitOpsChange extends GitOpsEdit {
@@ -67,12 +62,13 @@ export interface GitOpsRepository {
   find(change: GitOpsChange, options: WriteOptions): Promise<CommitSha | undefined>;
   /** Judges a revision by git's own history. Throws TL_RELEASE_SUPERSEDED where a newer release replaced ours in it. */
   relation(change: GitOpsChange, commit: CommitSha, revision: string, signal: AbortSignal): Promise<Revision>;
-  /** The manifest as it is at a commit. */
-  manifestAt(
-    edit: Pick<GitOpsEdit, 'repository' | 'manifest'>,
+  /** A file as it is at a commit; undefined where there is none. */
+  fileAt(
+    branch: GitOpsBranch,
     commit: CommitSha,
+    path: string,
     signal: AbortSignal,
-  ): Promise<string>;
+  ): Promise<string | undefined>;
   /** Whether a directory of the branch is a Kustomize one. */
   hasKustomization(
     repository: string,

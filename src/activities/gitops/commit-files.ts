@@ -4,8 +4,8 @@ import type { CommitSha } from '../../domain/ids.js';
 import { redact } from '../../domain/urls.js';
 import { type FileEntry, fileEntries, type Mirror, readBlobs } from '../../git/index.js';
 import { MAX_MANIFEST_BYTES, normalizePath } from '../../plan/index.js';
-import type { FileEdit } from './change.js';
 import type { NewCommit } from './fast-import.js';
+import type { FileEdit } from './target.js';
 
 export class CommitFiles {
   private readonly entries = new Map<string, FileEntry | undefined>();

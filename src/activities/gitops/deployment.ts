@@ -1,15 +1,22 @@
-// A deployment as the writer takes it: which fields of the manifest it sets, and what its commit says.
+// A deployment as the writer takes it: which fields of the target it sets, and what its commit says.
 import { ATTR, RESOURCE_ANNOTATION_PREFIX, TRACE_ANNOTATION } from '../../telemetry/attributes.js';
 import type { DeploymentChange } from '../index.js';
 import type { GitOpsChange, GitOpsEdit } from './change.js';
-import { editManifest, type ManifestChange, MODEL_VARIABLE } from './manifest.js';
+import {
+  type DeployTarget,
+  type DesiredState,
+  MODEL_ANNOTATION,
+  MODEL_VARIABLE,
+  RELEASE_ANNOTATION,
+} from './target.js';
 
 export function gitOpsChange(change: DeploymentChange): GitOpsChange {
-  const { repository, branch, manifest, committedAt } = change;
+  const { repository, branch, committedAt } = change;
   return {
     repository,
     branch,
-    manifest,
+    ...targetOf(change),
+    wish: { kind: 'deploy', desired: desiredOf(change) },
     committedAt,
     message: {
       release: change.release,
@@ -25,31 +32,24 @@ export function gitOpsChange(change: DeploymentChange): GitOpsChange {
       requestedAt: change.requestedAt,
       approval: change.approval,
     },
-    edit: editing(manifest, manifestChange(change)),
   };
 }
 
-/** The edit of a manifest's file. */
-function editing(manifest: string, change: ManifestChange): GitOpsEdit['edit'] {
-  return async (read) => {
-    const before = await read(manifest);
-    if (before === undefined) return [];
-    const text = editManifest(before, manifest, change);
-    return text === before ? [] : [{ path: manifest, text }];
-  };
+/** Where it goes within the repository. */
+export function targetOf<Target extends DeployTarget>({ manifest, container, kustomize, helm }: Target) {
+  return { manifest, container: container ?? '', kustomize, helm };
 }
 
 /** DESIGN §4, GitOps: what the pods will say of themselves. */
-function manifestChange(change: DeploymentChange): ManifestChange {
+function desiredOf(change: DeploymentChange): DesiredState {
   const resource = (name: string) => `${RESOURCE_ANNOTATION_PREFIX}${name}`;
   return {
-    container: change.container,
     image: change.image,
     env: { [MODEL_VARIABLE]: change.modelId },
     annotations: {
       [TRACE_ANNOTATION]: change.traceparent,
-      [resource(ATTR.pipelineRunId)]: change.release,
-      [resource(ATTR.modelId)]: change.modelId,
+      [RELEASE_ANNOTATION]: change.release,
+      [MODEL_ANNOTATION]: change.modelId,
       [resource(ATTR.headRevision)]: change.sourceCommit,
       [resource(ATTR.datasetName)]: change.dataset.name,
       [resource(ATTR.datasetVersion)]: change.dataset.version,
@@ -59,15 +59,13 @@ function manifestChange(change: DeploymentChange): ManifestChange {
 
 /** An edit of the same shape as the real one: whether it can be made is known before training begins. */
 export function placeholderEdit(
-  target: Pick<DeploymentChange, 'repository' | 'branch' | 'manifest' | 'container'>,
+  target: DeployTarget & Pick<DeploymentChange, 'repository' | 'branch'>,
 ): GitOpsEdit {
-  const { repository, branch, manifest, container } = target;
-  const zeros = '0'.repeat(64);
-  const change = {
-    container,
-    image: `registry.example/check:check@sha256:${zeros}`,
+  const { repository, branch } = target;
+  const desired = {
+    image: `registry.example/check:check@sha256:${'0'.repeat(64)}`,
     env: { [MODEL_VARIABLE]: 'check' },
-    annotations: { [TRACE_ANNOTATION]: 'check', [`${RESOURCE_ANNOTATION_PREFIX}${ATTR.modelId}`]: 'check' },
+    annotations: { [TRACE_ANNOTATION]: 'check', [MODEL_ANNOTATION]: 'check' },
   };
-  return { repository, branch, manifest, edit: editing(manifest, change) };
+  return { repository, branch, ...targetOf(target), wish: { kind: 'deploy', desired } };
 }

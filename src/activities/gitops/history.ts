@@ -3,7 +3,7 @@ import { parseCommitSha } from '../../domain/ids.js';
 import { gitIn, Mirror } from '../../git/index.js';
 import { MAX_MANIFEST_BYTES } from '../../plan/index.js';
 import { type DeployTrailers, LOG_FORMAT, parseLog } from './commit-message.js';
-import { type DeployedTemplate, deployedIn } from './manifest.js';
+import { type DeployedTemplate, deployedBy } from './deployed.js';
 
 /** Commits of a branch that changed a manifest; trailers are empty where a person made it. */
 export interface ManifestHistory {
@@ -76,6 +76,7 @@ async function deployedAt(
   commit: string,
 ): Promise<readonly DeployedTemplate[]> {
   const files = mirror.files(parseCommitSha(commit));
-  if ((await files.kind(manifest)) !== 'file') return [];
-  return deployedIn(await files.read(manifest, MAX_MANIFEST_BYTES));
+  return deployedBy(manifest, async (path) =>
+    (await files.kind(path)) === 'file' ? files.read(path, MAX_MANIFEST_BYTES) : undefined,
+  );
 }

@@ -9,10 +9,12 @@ import { ThroughlineError } from '../../domain/errors.js';
 import type { CommitSha } from '../../domain/ids.js';
 import type { Mirror } from '../../git/index.js';
 import type { BranchLog } from './branch-log.js';
-import type { GitOpsChange, Written } from './change.js';
+import type { GitOpsChange, GitOpsEdit, Written } from './change.js';
 import { CommitFiles } from './commit-files.js';
 import { type DeployMessage, type DeployTrailers, formatMessage } from './commit-message.js';
+import { editHold, editTarget } from './edit.js';
 import { type CommitIdentity, makeCommits, type NewCommit } from './fast-import.js';
+import type { FileEdit, ReadFile } from './target.js';
 
 export interface Round {
   /** What needs no push: what is written already, and what cannot be. */
@@ -46,8 +48,7 @@ export async function prepareRound(
       refuseIfSuperseded(log, message);
       const before = ahead.find((other) => isNewer(other, message));
       if (before) throw superseded(message, before.release, before.requestedAt);
-      await files.require(change.manifest);
-      const edits = await change.edit((path) => files.read(path));
+      const edits = await editsOf(change, files);
       const commit = { message: formatMessage(message), date: change.committedAt, files: files.apply(edits) };
       made.push([change, commit]);
       ahead.push(message);
@@ -69,6 +70,14 @@ export async function prepareRound(
     if (id) commits.set(change, id);
   });
   return { settled, commits };
+}
+
+/** What a change does to the files as they are. Throws where it cannot be made. */
+export function editsOf(edit: GitOpsEdit, files: CommitFiles): Promise<readonly FileEdit[]> {
+  const read: ReadFile = (path) => files.read(path);
+  return edit.wish.kind === 'deploy'
+    ? editTarget(edit, edit.wish.desired, read)
+    : editHold(edit, edit.wish.hold, read);
 }
 
 /** I4: the last release of this model and environment that was written to the branch must not be newer than ours. */

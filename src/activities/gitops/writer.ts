@@ -18,7 +18,7 @@ import type {
 } from './change.js';
 import { CommitFiles } from './commit-files.js';
 import type { CommitIdentity } from './fast-import.js';
-import { prepareRound, refuseIfSuperseded } from './round.js';
+import { editsOf, prepareRound, refuseIfSuperseded } from './round.js';
 
 /** How often a push may be overtaken within one call; the caller's own retries come after that. */
 const MAX_OVERTAKEN = 50;
@@ -37,9 +37,7 @@ export class GitGitOpsRepository implements GitOpsRepository {
     report(`checking ${edit.manifest} in ${redact(edit.repository)}`);
     const mirror = await Mirror.open(this.cache, edit.repository);
     const tip = await mirror.fetchBranch(edit.branch, signal);
-    const files = await CommitFiles.of(mirror, tip, [edit.manifest], signal);
-    await files.require(edit.manifest);
-    await edit.edit((path) => files.read(path));
+    await editsOf(edit, await CommitFiles.of(mirror, tip, [edit.manifest], signal));
   }
 
   async write(
@@ -122,15 +120,15 @@ export class GitGitOpsRepository implements GitOpsRepository {
     return 'changed';
   }
 
-  async manifestAt(
-    edit: Pick<GitOpsEdit, 'repository' | 'manifest'>,
+  async fileAt(
+    { repository }: GitOpsBranch,
     commit: CommitSha,
+    path: string,
     signal: AbortSignal,
-  ): Promise<string> {
-    const mirror = await Mirror.open(this.cache, edit.repository);
+  ): Promise<string | undefined> {
+    const mirror = await Mirror.open(this.cache, repository);
     await mirror.has(commit, signal);
-    const files = await CommitFiles.of(mirror, commit, [edit.manifest], signal);
-    return files.require(edit.manifest);
+    return (await CommitFiles.of(mirror, commit, [path], signal)).read(path);
   }
 
   async hasKustomization(
@@ -175,8 +173,7 @@ async function stands(
 ): Promise<boolean> {
   try {
     const files = await CommitFiles.of(mirror, revision, [change.manifest], signal);
-    await files.require(change.manifest);
-    return (await change.edit((path) => files.read(path))).length === 0;
+    return (await editsOf(change, files)).length === 0;
   } catch (error) {
     if (error instanceof ThroughlineError) return false;
     throw error;
