@@ -1,6 +1,7 @@
 // Running git: one place for its environment, its time limits and what it may do.
 import { type SimpleGit, simpleGit } from 'simple-git';
 import { inheritedEnvironment } from '../processes/index.js';
+import { joined, withConfiguration } from './environment.js';
 
 /** A command that neither ends nor prints anything for this long is stopped. */
 const SILENCE_MS = 60_000;
@@ -33,9 +34,19 @@ const OWN = {
   GIT_OPTIONAL_LOCKS: '0',
 };
 
+/**
+ * LFS pointers stay pointers: files are checked out as the commit has them, whatever filter the operator's own
+ * configuration has for them. An empty command is none.
+ */
+const NO_FILTERS = [
+  ['filter.lfs.smudge', ''],
+  ['filter.lfs.process', ''],
+  ['filter.lfs.required', 'false'],
+] as const;
+
 /** The environment that git and its helpers run in. */
 export function gitEnvironment(): Record<string, string> {
-  return { ...inheritedEnvironment(PASSED_ON), ...OWN };
+  return withConfiguration({ ...inheritedEnvironment(PASSED_ON), ...OWN }, NO_FILTERS);
 }
 
 /** git in a directory. `env` adds variables of single commands (an index file, an author). */
@@ -45,7 +56,7 @@ export function gitIn(
   env: Record<string, string> = {},
   input?: string,
 ): SimpleGit {
-  const all = { ...gitEnvironment(), ...env };
+  const all = joined(gitEnvironment(), env);
   return simpleGit({
     baseDir: directory,
     ...(signal ? { abort: signal } : {}),
@@ -59,6 +70,11 @@ export function gitIn(
       allowUnsafeSshCommand: true,
       allowUnsafeAskPass: true,
       allowUnsafeConfigPaths: true,
+      // And what this folder configures by environment (NO_FILTERS, credentials, signatures).
+      allowUnsafeConfigEnvCount: true,
+      allowUnsafeFilter: true,
+      allowUnsafeCredentialHelper: true,
+      allowUnsafeGpgProgram: true,
     },
     config: [
       'core.quotePath=false',
@@ -66,6 +82,10 @@ export function gitIn(
       'http.lowSpeedTime=30',
       'maintenance.auto=false', // no background process outlives a command
       'gc.auto=0',
+      // Submodules are left alone, whatever the operator's own configuration says of them.
+      'submodule.recurse=false',
+      'fetch.recurseSubmodules=false',
+      'push.recurseSubmodules=no',
     ],
   }).env(all);
 }

@@ -1,13 +1,22 @@
 // A cached bare copy of a remote repository. It is a cache and nothing more: it can be deleted at any time, and several
 // processes may use it at once, because every fetch goes to a ref of its own.
+//
+// A copy has all of history and is never shallow: a release's own commit is found by the trailers of a branch's log, and
+// whether Argo CD runs a descendant is asked of its graph, both of which a shallow copy answers wrongly. What is left out
+// where it may be are the files' contents (git's partial clone, filter blob:none): they are most of what a repository
+// weighs, and a release reads a few of them, which git fetches when they are asked for.
 import { randomUUID } from 'node:crypto';
 import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { SimpleGit } from 'simple-git';
 import { ThroughlineError } from '../domain/errors.js';
 import { type CommitSha, parseCommitSha, sha256Hex } from '../domain/ids.js';
 import { redact } from '../domain/urls.js';
-import { normalizePath, type SourceFiles, symbolicLink, tooLarge } from '../plan/index.js';
+import type { SourceFiles } from '../plan/index.js';
 import { exists } from '../processes/index.js';
+import { accessEnvironment } from './access.js';
+import { commitFiles } from './commit-files.js';
+import { joined } from './environment.js';
 import { remoteFailure } from './failures.js';
 import { gitIn } from './git.js';
 import { checkRepositoryUrl } from './url.js';
@@ -19,26 +28,53 @@ export interface ResolvedRef {
   readonly type: 'branch' | 'tag' | 'commit';
 }
 
+/** What a copy is for: sources are read as a whole, of GitOps repositories a few files. */
+export type Purpose = 'source' | 'gitops';
+
+/** How the copy's own configuration names the remote. */
+const REMOTE = 'origin';
+
 export class Mirror {
   private constructor(
     readonly repository: string,
     /** The bare repository on this machine. */
     readonly directory: string,
+    private readonly purpose: Purpose,
   ) {}
 
-  /** Opens the copy below `cache`, or makes an empty one. Touches no network. */
-  static async open(cache: string, repository: string): Promise<Mirror> {
+  /** Opens the copy below `cache`, or makes an empty one. Touches no network. Of one URL there is a copy for each purpose. */
+  static async open(cache: string, repository: string, purpose: Purpose = 'source'): Promise<Mirror> {
     checkRepositoryUrl(repository);
-    const directory = join(cache, `${sha256Hex(repository).slice(0, 24)}.git`);
+    const name = sha256Hex(repository).slice(0, 24);
+    const directory = join(cache, purpose === 'gitops' ? `${name}.partial.git` : `${name}.git`);
     const made = await exists(join(directory, 'HEAD'));
     if (!made) {
       await mkdir(cache, { recursive: true, mode: 0o700 });
       const temporary = await mkdtemp(join(cache, 'new-'));
-      await gitIn(temporary).raw(['init', '--quiet', '--bare', '.']);
+      const git = gitIn(temporary);
+      await git.raw(['init', '--quiet', '--bare', '.']);
+      for (const [key, value] of configurationOf(repository, purpose)) await git.raw(['config', key, value]);
       // Whoever comes second finds a full directory there, and uses that.
       await rename(temporary, directory).catch(() => rm(temporary, { recursive: true, force: true }));
     }
-    return new Mirror(repository, directory);
+    return new Mirror(repository, directory, purpose);
+  }
+
+  /**
+   * git in the copy, with what it takes to reach the remote: for a push, and for whatever may ask for a file that is not
+   * here yet. Commands that want neither take {@link gitIn}, and see no credentials (I9).
+   */
+  async git(
+    signal?: AbortSignal,
+    env: Readonly<Record<string, string>> = {},
+    input?: string,
+  ): Promise<SimpleGit> {
+    return gitIn(
+      this.directory,
+      signal,
+      joined(await accessEnvironment(this.repository, signal), env),
+      input,
+    );
   }
 
   /** Asks the remote where a branch, tag or commit is, and fetches it. Throws TL_REF_NOT_FOUND. */
@@ -139,13 +175,8 @@ export class Mirror {
   /** The branch that the remote's HEAD names. */
   async defaultBranch(signal?: AbortSignal): Promise<string | undefined> {
     try {
-      const listing = await gitIn(this.directory, signal).raw([
-        'ls-remote',
-        '--symref',
-        '--',
-        this.repository,
-        'HEAD',
-      ]);
+      const git = await this.git(signal);
+      const listing = await git.raw(['ls-remote', '--symref', '--', this.repository, 'HEAD']);
       return /^ref: refs\/heads\/(\S+)\tHEAD$/m.exec(listing)?.[1];
     } catch (error) {
       if (signal?.aborted) throw signal.reason;
@@ -165,11 +196,8 @@ export class Mirror {
     const temporary = await mkdtemp(`${target}.`);
     const index = `${temporary}.index`;
     try {
-      const git = gitIn(this.directory, signal, {
-        GIT_INDEX_FILE: index,
-        GIT_DIR: this.directory,
-        GIT_WORK_TREE: temporary,
-      });
+      const place = { GIT_INDEX_FILE: index, GIT_DIR: this.directory, GIT_WORK_TREE: temporary };
+      const git = await this.git(signal, place);
       await git.raw(['read-tree', commit]);
       await git.raw(['checkout-index', '--all', '--force']);
       await rename(temporary, target).catch(async (error) => {
@@ -183,7 +211,8 @@ export class Mirror {
 
   private async remoteRefs(signal?: AbortSignal): Promise<Map<string, string>> {
     try {
-      const listing = await gitIn(this.directory, signal).raw(['ls-remote', '--', this.repository]);
+      const git = await this.git(signal);
+      const listing = await git.raw(['ls-remote', '--', this.repository]);
       return new Map(
         listing
           .split('\n')
@@ -201,18 +230,11 @@ export class Mirror {
 
   /** Fetches one ref of the remote to a ref of its own, so that fetches of several processes never meet. */
   private async fetch(ref: string, signal?: AbortSignal): Promise<CommitSha> {
-    const git = gitIn(this.directory, signal);
+    const git = await this.git(signal);
     const landing = `refs/throughline/landing/${randomUUID()}`;
     try {
-      await git.raw([
-        'fetch',
-        '--verbose', // simple-git waits 50 ms longer for commands that say nothing
-        '--no-tags',
-        '--no-write-fetch-head',
-        '--',
-        this.repository,
-        `+${ref}:${landing}`,
-      ]);
+      // Verbose, as simple-git waits 50 ms longer for commands that say nothing.
+      await git.raw(this.fetching('--verbose', `+${ref}:${landing}`));
     } catch (error) {
       if (signal?.aborted) throw signal.reason;
       throw remoteFailure(this.repository, error);
@@ -223,6 +245,13 @@ export class Mirror {
     return commit;
   }
 
+  /** A server that knows no filter says so, and sends everything. */
+  private fetching(how: '--quiet' | '--verbose', ...refspecs: string[]): string[] {
+    const [filter, remote] =
+      this.purpose === 'gitops' ? [['--filter=blob:none'], REMOTE] : [[], this.repository];
+    return ['fetch', how, '--no-tags', '--no-write-fetch-head', ...filter, '--', remote, ...refspecs];
+  }
+
   /** git update-ref(1), `--stdin`: all of them or none. A transaction answers, where plain updates say nothing. */
   private async updateRefs(...commands: string[]): Promise<void> {
     const input = ['start', ...commands, 'commit', ''].join('\n');
@@ -230,7 +259,6 @@ export class Mirror {
   }
 
   private async fetchCommit(id: string, signal?: AbortSignal): Promise<CommitSha | undefined> {
-    const git = gitIn(this.directory, signal);
     let found = await this.here(id);
     if (!found && id.length === 40) {
       // A server may refuse this; the branches and tags below are the other way to the commit.
@@ -238,18 +266,12 @@ export class Mirror {
       found = await this.here(id);
     }
     if (!found) {
+      const git = await this.git(signal);
       const landing = `refs/throughline/landing/${randomUUID()}`;
       try {
-        await git.raw([
-          'fetch',
-          '--quiet',
-          '--no-write-fetch-head',
-          '--no-tags',
-          '--',
-          this.repository,
-          `+refs/heads/*:${landing}/heads/*`,
-          `+refs/tags/*:${landing}/tags/*`,
-        ]);
+        await git.raw(
+          this.fetching('--quiet', `+refs/heads/*:${landing}/heads/*`, `+refs/tags/*:${landing}/tags/*`),
+        );
       } catch (error) {
         if (signal?.aborted) throw signal.reason;
         throw remoteFailure(this.repository, error);
@@ -265,65 +287,21 @@ export class Mirror {
   }
 }
 
+/** git-config(1): with a promisor remote an object that is not here is no damage, but fetched. The URL holds no secret. */
+function configurationOf(repository: string, purpose: Purpose): [string, string][] {
+  if (purpose === 'source') return [];
+  return [
+    ['core.repositoryFormatVersion', '1'],
+    ['extensions.partialClone', REMOTE],
+    [`remote.${REMOTE}.url`, repository],
+    [`remote.${REMOTE}.promisor`, 'true'],
+    [`remote.${REMOTE}.partialCloneFilter`, 'blob:none'],
+  ];
+}
+
 function branchesOf(refs: Map<string, string>): string {
   const names = [...refs.keys()]
     .filter((name) => name.startsWith('refs/heads/'))
     .map((name) => name.slice(11));
   return names.length > 8 ? `${names.slice(0, 8).join(', ')}, …` : names.join(', ');
-}
-
-/** git ls-tree(1), `--long`: mode, type, object, size or `-`, then a tab and the name. */
-const TREE_ENTRY = /^(\d{6}) (\w+) ([0-9a-f]{40}) +(\d+|-)\t(.*)$/s;
-const SYMBOLIC_LINK_MODE = '120000';
-
-interface TreeEntry {
-  readonly mode: string;
-  readonly type: string;
-  readonly object: string;
-  readonly bytes: number;
-}
-
-/** A commit does not change: each directory on the way is listed once, however many of its files are asked for. */
-function commitFiles(mirror: Mirror, commit: CommitSha): SourceFiles {
-  const git = gitIn(mirror.directory);
-  const listings = new Map<string, Promise<Map<string, TreeEntry>>>();
-  const listing = (tree: string) => {
-    const known = listings.get(tree) ?? list(tree);
-    listings.set(tree, known);
-    return known;
-  };
-  const list = async (tree: string) => {
-    const lines = (await git.raw(['ls-tree', '--long', '-z', tree])).split('\0');
-    const entries = lines.flatMap((line): [string, TreeEntry][] => {
-      const [, mode = '', type = '', object = '', bytes, name] = TREE_ENTRY.exec(line) ?? [];
-      return name === undefined ? [] : [[name, { mode, type, object, bytes: Number(bytes) }]];
-    });
-    return new Map(entries);
-  };
-  const entry = async (path: string) => {
-    const parts = normalizePath(path).split('/');
-    let found: TreeEntry | undefined;
-    for (const [depth, name] of parts.entries()) {
-      if (found && found.type !== 'tree') return undefined;
-      found = (await listing(found?.object ?? commit)).get(name);
-      if (found?.mode === SYMBOLIC_LINK_MODE) throw symbolicLink(path, parts.slice(0, depth + 1).join('/'));
-      if (!found) return undefined;
-    }
-    return found;
-  };
-  return {
-    async kind(path) {
-      if (normalizePath(path) === '.') return 'directory';
-      const found = await entry(path);
-      if (found?.type === 'tree') return 'directory';
-      return found?.type === 'blob' ? 'file' : undefined;
-    },
-    async read(path, maxBytes) {
-      const found = await entry(path);
-      if (found?.type !== 'blob')
-        throw new ThroughlineError('TL_FILE_NOT_FOUND', `There is no file at ${path}`);
-      if (found.bytes > maxBytes) throw tooLarge(path, found.bytes, maxBytes);
-      return git.raw(['cat-file', 'blob', found.object]);
-    },
-  };
 }

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { messageOf, type Problem, ThroughlineError } from '../domain/errors.js';
 import { parseDuration } from '../plan/duration.js';
 import { readYaml } from '../plan/yaml.js';
+import { gitSchema, withPlaces } from './git.js';
 import { JOB_FEATURES } from './job.js';
 
 /** What somebody may be allowed to do (DESIGN §8). `admin` may do everything. */
@@ -126,6 +127,7 @@ const configurationSchema = z.strictObject({
         .describe('What training Jobs may have beyond the baseline of the Pod Security Standards'),
     })
     .prefault({}),
+  git: gitSchema.prefault({}).describe('How workers reach git servers, and what signs their commits'),
   events: z.array(sink).default([]).describe('Who is told of releases, by CloudEvents'),
 });
 
@@ -167,6 +169,7 @@ export async function readConfiguration(file: string | undefined): Promise<Serve
         })),
       },
     }),
+    git: withPlaces(configuration.git, beside),
     events: configuration.events.map((one) => ({
       ...one,
       ...(one.secretFile ? { secretFile: beside(one.secretFile) } : {}),
