@@ -2,7 +2,7 @@
 // failures told apart.
 export { ConfiguredGitAccess, type GitAccess, useGitAccess } from './access.js';
 export { authorizationFor } from './credentials.js';
-export { classifyPushFailure, lastLines, remoteFailure } from './failures.js';
+export { classifyPushFailure, lastLines, pushFailure, remoteFailure } from './failures.js';
 export { gitIn } from './git.js';
 export { Mirror, type Purpose, type ResolvedRef } from './mirror.js';
 export { checkRepositoryUrl } from './url.js';
