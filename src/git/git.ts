@@ -14,6 +14,7 @@ const PASSED_ON = [
   'TMPDIR',
   'XDG_CONFIG_HOME',
   'SSH_AUTH_SOCK',
+  'GNUPGHOME',
   'HTTP_PROXY',
   'HTTPS_PROXY',
   'NO_PROXY',

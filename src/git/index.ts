@@ -5,4 +5,5 @@ export { authorizationFor } from './credentials.js';
 export { classifyPushFailure, lastLines, pushFailure, remoteFailure } from './failures.js';
 export { gitIn } from './git.js';
 export { Mirror, type Purpose, type ResolvedRef } from './mirror.js';
+export { checkSigning, commitEnvironment, signCommit, signingParameters } from './signing.js';
 export { checkRepositoryUrl } from './url.js';

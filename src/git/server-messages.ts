@@ -72,10 +72,7 @@ const SERVERS: readonly Rule[] = [
     /HTTP Basic: Access denied|Invalid (?:username or (?:password|token)|credentials)|removed support for password/i,
   ],
   ['denied', /not allowed to (?:upload|download) code|not allowed to push code to this project/i],
-  [
-    'denied',
-    /not permitted to access this resource|refusing to allow an? .* to create or update workflow/i,
-  ],
+  ['denied', /not permitted to access this resource|refusing to allow an? .* to create or update workflow/i],
   ['missing', /TF401019|could not be found or you don.t have permission|ERROR: Repository not found/i],
 ];
 
