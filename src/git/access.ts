@@ -84,7 +84,6 @@ export class ConfiguredGitAccess implements GitAccess {
 function tokenEnvironment({ protocol, host }: Place, user: string, token: string): Record<string, string> {
   keepSecret(token);
   return withConfiguration({ THROUGHLINE_GIT_USER: user, THROUGHLINE_GIT_TOKEN: token }, [
-    ['credential.helper', ''],
     [`credential.${protocol}//${host}.helper`, ''],
     [`credential.${protocol}//${host}.helper`, HELPER],
   ]);
