@@ -83,6 +83,7 @@ export function gitIn(
       'http.lowSpeedTime=30',
       'maintenance.auto=false', // no background process outlives a command
       'gc.auto=0',
+      'transfer.unpackLimit=1', // packs are counted and put together (tidy.ts), loose objects are not
       // Submodules are left alone, whatever the operator's own configuration says of them.
       'submodule.recurse=false',
       'fetch.recurseSubmodules=false',

@@ -15,10 +15,12 @@ import { redact } from '../domain/urls.js';
 import type { SourceFiles } from '../plan/index.js';
 import { exists } from '../processes/index.js';
 import { accessEnvironment } from './access.js';
+import { checkOut } from './checkout.js';
 import { commitFiles } from './commit-files.js';
 import { joined } from './environment.js';
 import { remoteFailure } from './failures.js';
 import { gitIn } from './git.js';
+import { tidy } from './tidy.js';
 import { checkRepositoryUrl } from './url.js';
 
 /** Where a ref of the remote stands. */
@@ -189,24 +191,9 @@ export class Mirror {
     return commitFiles(this, commit);
   }
 
-  /** Writes the files of a commit below `target`, which appears whole or not at all; done before counts as done. */
-  async checkout(commit: CommitSha, target: string, signal?: AbortSignal): Promise<void> {
-    if (await exists(target)) return;
-    await mkdir(join(target, '..'), { recursive: true, mode: 0o700 });
-    const temporary = await mkdtemp(`${target}.`);
-    const index = `${temporary}.index`;
-    try {
-      const place = { GIT_INDEX_FILE: index, GIT_DIR: this.directory, GIT_WORK_TREE: temporary };
-      const git = await this.git(signal, place);
-      await git.raw(['read-tree', commit]);
-      await git.raw(['checkout-index', '--all', '--force']);
-      await rename(temporary, target).catch(async (error) => {
-        if (!(await exists(target))) throw error;
-      });
-    } finally {
-      await rm(temporary, { recursive: true, force: true });
-      await rm(index, { force: true });
-    }
+  /** {@link checkOut} */
+  async checkout(commit: CommitSha, target: string, signal?: AbortSignal, below?: string): Promise<void> {
+    await checkOut(this, commit, target, signal, below);
   }
 
   private async remoteRefs(signal?: AbortSignal): Promise<Map<string, string>> {
@@ -242,6 +229,7 @@ export class Mirror {
     const commit = parseCommitSha((await git.raw(['rev-parse', '--verify', `${landing}^{commit}`])).trim());
     // What was seen keeps its objects, and speeds up later fetches.
     await this.updateRefs(`update refs/throughline/seen/${commit} ${commit}`, `delete ${landing}`);
+    await tidy(this.directory, this.purpose === 'gitops');
     return commit;
   }
 
