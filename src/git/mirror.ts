@@ -20,6 +20,7 @@ import { commitFiles } from './commit-files.js';
 import { joined } from './environment.js';
 import { remoteFailure } from './failures.js';
 import { gitIn } from './git.js';
+import { ensureOnDemand } from './on-demand.js';
 import { tidy } from './tidy.js';
 import { checkRepositoryUrl } from './url.js';
 
@@ -221,7 +222,9 @@ export class Mirror {
     const landing = `refs/throughline/landing/${randomUUID()}`;
     try {
       // Verbose, as simple-git waits 50 ms longer for commands that say nothing.
-      await git.raw(this.fetching('--verbose', `+${ref}:${landing}`));
+      const refspec = `+${ref}:${landing}`;
+      await git.raw(this.fetching('--verbose', refspec));
+      if (this.purpose === 'gitops') await ensureOnDemand(git, this.directory, REMOTE, refspec);
     } catch (error) {
       if (signal?.aborted) throw signal.reason;
       throw remoteFailure(this.repository, error);
@@ -233,11 +236,10 @@ export class Mirror {
     return commit;
   }
 
-  /** A server that knows no filter says so, and sends everything. */
+  /** What is left out says the copy's configuration; a server that knows no filter sends everything. */
   private fetching(how: '--quiet' | '--verbose', ...refspecs: string[]): string[] {
-    const [filter, remote] =
-      this.purpose === 'gitops' ? [['--filter=blob:none'], REMOTE] : [[], this.repository];
-    return ['fetch', how, '--no-tags', '--no-write-fetch-head', ...filter, '--', remote, ...refspecs];
+    const remote = this.purpose === 'gitops' ? REMOTE : this.repository;
+    return ['fetch', how, '--no-tags', '--no-write-fetch-head', '--', remote, ...refspecs];
   }
 
   /** git update-ref(1), `--stdin`: all of them or none. A transaction answers, where plain updates say nothing. */

@@ -129,6 +129,23 @@ describe.skipIf(!SSHD)(
       expect(log.split('\n').slice(0, 2)).toEqual(['Deploy again', 'Deploy']);
     });
 
+    it('a server that gives nothing on demand is copied whole', async () => {
+      // As an sshd is that nobody has told of GIT_PROTOCOL: it speaks version 0.
+      const [other, plain] = [temporaryDirectory('sshd'), newKey(join(directory, 'plain'))];
+      const repository = join(other, 'ml.git');
+      remote(repository, FILES);
+      git(repository, 'config', 'uploadpack.allowFilter', 'true');
+      const old = await startSshd(other, [plain.publicKey], repository, { accept: 'LANG' });
+      try {
+        use({ match: old.url, sshKey: plain.file, knownHosts: [old.knownHost] });
+        expect(await readAndPush(`${old.url}${repository}`)).toBe('image: none\n');
+        expect(await readAndPush(`${old.url}${repository}`, 'Again')).toBe('image: none\n');
+      } finally {
+        await old.stop();
+        rmSync(other, { recursive: true, force: true, maxRetries: 10 });
+      }
+    });
+
     it('a host with another key is not believed, and says so', async () => {
       const other = newKey(join(directory, 'other'));
       const knownHost = `${sshd.knownHost.split(' ')[0]} ${other.publicKey}`;
@@ -213,6 +230,8 @@ describe('over HTTP', () => {
   it('a token reads and pushes, and a build is given the same', async () => {
     use(token());
     expect(await readAndPush(url)).toBe('image: none\n');
+    // It was asked once whether it gives files on demand.
+    expect(existsSync(join((await open(url)).directory, 'throughline-on-demand'))).toBe(true);
     expect(git(join(root, 'ml.git'), 'log', '-1', '--format=%s', 'main').trim()).toBe('Deploy');
     const authorization = await authorizationFor(url, new AbortController().signal);
     expect(authorization).toBe(`Basic ${Buffer.from(`oauth2:${TOKEN}`).toString('base64')}`);

@@ -1,0 +1,37 @@
+// Whether a partial copy can fetch what it lacks is a matter of the protocol: version 0, which an sshd speaks that lets no
+// GIT_PROTOCOL through (and a proxy that drops the header), filters what it sends, and later gives nothing but what refs
+// name. A copy of such a server would never get its files, so it is made whole.
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { SimpleGit } from 'simple-git';
+import { messageOf } from '../domain/errors.js';
+import { exists } from '../processes/index.js';
+import { verdictOn } from './server-messages.js';
+
+const MARKER = 'throughline-on-demand';
+
+/** An object that nobody has: a server of version 2 says so, where one of version 0 is not even asked. */
+const NOBODYS = 'f00d'.repeat(10);
+const NOT_ASKED = /does not allow request for unadvertised object/i;
+
+/**
+ * Finds out once for a copy whether the remote gives objects on demand; otherwise fetches the ref again with all of its
+ * files, and leaves nothing out from then on. An outage is for the next time.
+ */
+export async function ensureOnDemand(
+  git: SimpleGit,
+  directory: string,
+  remote: string,
+  refspec: string,
+): Promise<void> {
+  const marker = join(directory, MARKER);
+  if (await exists(marker)) return;
+  const fetching = ['fetch', '--quiet', '--no-tags', '--no-write-fetch-head'];
+  const answer = await git.raw([...fetching, '--', remote, NOBODYS]).catch(messageOf);
+  if (NOT_ASKED.test(answer)) {
+    // Another process may do the same at the same time.
+    await git.raw(['config', '--unset', `remote.${remote}.partialCloneFilter`]).catch(() => undefined);
+    await git.raw([...fetching, '--refetch', '--no-filter', '--', remote, refspec]);
+  } else if (!/not our ref/i.test(answer) && verdictOn(answer) !== undefined) return;
+  await writeFile(marker, '');
+}
