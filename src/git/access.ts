@@ -2,10 +2,10 @@
 // command at a time: never by arguments, which others of the machine see, and never by a configuration on disk (I9).
 import { readFile } from 'node:fs/promises';
 import { messageOf, ThroughlineError } from '../domain/errors.js';
+import { matchesPlace, matchOf, type Place, placeOf } from '../domain/git-places.js';
 import type { AccessSettings, SecretSettings } from '../policy/git.js';
 import { withConfiguration } from './environment.js';
 import { GitHubApp } from './github-app.js';
-import { matchesPlace, matchOf, type Place, placeOf } from './match.js';
 import { keepSecret } from './secrets.js';
 import { sshCommand } from './ssh.js';
 

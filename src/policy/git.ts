@@ -1,7 +1,7 @@
 // How git reaches remotes, and what signs commits: the section `git` of the server's configuration. Of secrets it holds
 // names alone, of files or of environment variables, so that the file can be shown (I9).
 import { z } from 'zod';
-import { isMatch, MATCH_FORM } from '../git/match.js';
+import { isMatch, MATCH_FORM } from '../domain/git-places.js';
 
 /** These paths stand in a command line of ssh's own syntax, which has no way to write the characters left out. */
 const file = z

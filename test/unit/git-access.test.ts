@@ -1,11 +1,12 @@
 // Credentials of git: which repositories they are for, how they are configured, and where they may not be.
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
 import { ThroughlineError } from '../../src/domain/errors.js';
+import { isMatch, matchesPlace, matchOf, placeOf } from '../../src/domain/git-places.js';
 import { ConfiguredGitAccess } from '../../src/git/access.js';
 import { joined, withConfiguration } from '../../src/git/environment.js';
-import { isMatch, matchesPlace, matchOf, placeOf } from '../../src/git/match.js';
 import { keepSecret, withoutSecrets } from '../../src/git/secrets.js';
 import { sshCommand } from '../../src/git/ssh.js';
 import { parseConfiguration, readConfiguration } from '../../src/policy/configuration.js';
@@ -114,6 +115,19 @@ describe('the section git of a configuration', () => {
     }
     throw new Error('it is taken');
   };
+
+  it('of the documentation, and that of deploy/kubernetes that is commented out, is taken', () => {
+    const file = (path: string) =>
+      readFileSync(fileURLToPath(new URL(`../../${path}`, import.meta.url)), 'utf8');
+    const [, example = ''] = /```yaml\n([\s\S]*?)```/.exec(file('docs/git.md')) ?? [];
+    expect(parseConfiguration(example, 'x').git).toMatchObject({
+      access: [{}, {}, {}],
+      signing: { format: 'ssh' },
+    });
+    const [, commented = ''] =
+      /^# git:.*\n((?:# .*\n)+)/m.exec(file('deploy/kubernetes/throughline/server.yaml')) ?? [];
+    expect(read(commented.replace(/^# /gm, '')).access).toMatchObject([{ match: 'ssh://git@git.example/' }]);
+  });
 
   it('names files beside the configuration', async () => {
     const file = join(directory, 'server.yaml');
