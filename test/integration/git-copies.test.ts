@@ -188,10 +188,12 @@ describe('a copy that is used for years', () => {
   it.each(['source', 'gitops'] as const)('of %s is put together, and loses nothing', async (purpose) => {
     const mirror = await years(purpose);
     const tip = await mirror.fetchBranch('main');
-    // What somebody is about to push is nobody's yet.
-    const blob = (
-      await gitIn(mirror.directory, undefined, {}, 'mine\n').raw(['hash-object', '-w', '--stdin'])
-    ).trim();
+    // What somebody is about to push is nobody's yet, and may lie in a pack or by itself.
+    const made = (command: string[], input: string) =>
+      execFileSync('git', command, { cwd: mirror.directory, input, encoding: 'utf8' }).trim();
+    const blob = made(['hash-object', '-w', '--stdin'], 'mine\n');
+    made(['-c', 'fastimport.unpackLimit=0', 'fast-import', '--quiet'], 'blob\ndata 6\nyours\n\n');
+    const packed = made(['hash-object', '--stdin'], 'yours\n');
     const before = { packs: packs(mirror), missing: missing(mirror, tip).length };
     expect(before.packs).toBeGreaterThan(10);
     await Promise.all([
@@ -200,6 +202,7 @@ describe('a copy that is used for years', () => {
     ]);
     expect(packs(mirror)).toBeLessThan(5);
     expect(git(mirror.directory, 'cat-file', 'blob', blob)).toBe('mine\n');
+    expect(git(mirror.directory, 'cat-file', 'blob', packed)).toBe('yours\n');
     expect(missing(mirror, tip).length).toBe(before.missing);
     expect(existsSync(join(mirror.directory, 'throughline-tidy.lock'))).toBe(false);
     expect(existsSync(join(mirror.directory, 'refs/throughline/seen', tip))).toBe(false);

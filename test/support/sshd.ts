@@ -53,7 +53,7 @@ export async function startSshd(
   const host = newKey(join(directory, 'host'));
   const path = (name: string) => join(directory, name);
   writeFileSync(path('authorized_keys'), `${authorized.join('\n')}\n`);
-  const { program, libraries, sessions } = programsFor(directory, asOther);
+  const { program, libraries, sessions } = programsFor(directory);
   writeFileSync(
     path('config'),
     [
@@ -75,25 +75,23 @@ export async function startSshd(
   );
   writeFileSync(path('passwd'), `${user}:x:${OTHER}:${OTHER}::${directory}:/bin/sh\n`);
   writeFileSync(path('group'), `${user}:x:${OTHER}:\n`);
-  const wrapper = join(libraries, 'libnss_wrapper.so');
   if (asOther) {
     execFileSync('chown', ['-R', `${OTHER}:${OTHER}`, directory, repositories]);
     chmodSync(directory, 0o755);
   }
   const child = spawn(program, ['-D', '-e', '-r', '-f', path('config')], {
     stdio: ['ignore', 'ignore', 'pipe'],
-    ...(asOther
-      ? {
-          uid: OTHER,
-          gid: OTHER,
-          env: {
-            LD_PRELOAD: wrapper,
-            LD_LIBRARY_PATH: libraries,
+    env: {
+      LD_LIBRARY_PATH: libraries,
+      ...(asOther
+        ? {
+            LD_PRELOAD: join(libraries, 'libnss_wrapper.so'),
             NSS_WRAPPER_PASSWD: path('passwd'),
             NSS_WRAPPER_GROUP: path('group'),
-          },
-        }
-      : {}),
+          }
+        : {}),
+    },
+    ...(asOther ? { uid: OTHER, gid: OTHER } : {}),
   });
   let log = '';
   child.stderr?.setEncoding('utf8').on('data', (text) => {
@@ -114,9 +112,8 @@ export async function startSshd(
 }
 
 /** Root's cache is closed to others: what runs as another user is copied to where that user gets. */
-function programsFor(directory: string, asOther: boolean) {
+function programsFor(directory: string) {
   const program = SSHD ?? '';
-  if (!asOther) return { program, libraries: '', sessions: [] };
   const own = join(directory, 'sshd-programs');
   mkdirSync(own);
   const from = (process.env.THROUGHLINE_TEST_SSHD_LIBRARIES ?? '').split(':').filter(Boolean);
