@@ -20,7 +20,7 @@ import { commitFiles } from './commit-files.js';
 import { joined } from './environment.js';
 import { remoteFailure } from './failures.js';
 import { gitIn } from './git.js';
-import { ensureOnDemand } from './on-demand.js';
+import { ensureOnDemand, fetchMissing, makePartial } from './on-demand.js';
 import { tidy } from './tidy.js';
 import { checkRepositoryUrl } from './url.js';
 
@@ -56,7 +56,7 @@ export class Mirror {
       const temporary = await mkdtemp(join(cache, 'new-'));
       const git = gitIn(temporary);
       await git.raw(['init', '--quiet', '--bare', '.']);
-      for (const [key, value] of configurationOf(repository, purpose)) await git.raw(['config', key, value]);
+      if (purpose === 'gitops') await makePartial(git, REMOTE, repository);
       // Whoever comes second finds a full directory there, and uses that.
       await rename(temporary, directory).catch(() => rm(temporary, { recursive: true, force: true }));
     }
@@ -192,6 +192,20 @@ export class Mirror {
     return commitFiles(this, commit);
   }
 
+  /**
+   * Brings files of a commit that are not here, all of them at once: read one by one, each costs a connection. Paths that
+   * the commit does not have are nobody's mistake here.
+   */
+  async fetchFiles(commit: CommitSha, paths: readonly string[], signal?: AbortSignal): Promise<void> {
+    if (this.purpose === 'source' || paths.length === 0) return;
+    try {
+      await fetchMissing(this, REMOTE, commit, paths, signal);
+    } catch (error) {
+      if (signal?.aborted) throw signal.reason;
+      throw remoteFailure(this.repository, error);
+    }
+  }
+
   /** {@link checkOut} */
   async checkout(commit: CommitSha, target: string, signal?: AbortSignal, below?: string): Promise<void> {
     await checkOut(this, commit, target, signal, below);
@@ -275,18 +289,6 @@ export class Mirror {
     }
     return found;
   }
-}
-
-/** git-config(1): with a promisor remote an object that is not here is no damage, but fetched. The URL holds no secret. */
-function configurationOf(repository: string, purpose: Purpose): [string, string][] {
-  if (purpose === 'source') return [];
-  return [
-    ['core.repositoryFormatVersion', '1'],
-    ['extensions.partialClone', REMOTE],
-    [`remote.${REMOTE}.url`, repository],
-    [`remote.${REMOTE}.promisor`, 'true'],
-    [`remote.${REMOTE}.partialCloneFilter`, 'blob:none'],
-  ];
 }
 
 function branchesOf(refs: Map<string, string>): string {

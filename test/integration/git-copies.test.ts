@@ -67,6 +67,25 @@ describe('a copy of a GitOps repository', () => {
     await expect(mirror.files(tip).read('k8s/deployment.yaml', 3)).rejects.toThrow(/too large/);
   });
 
+  it('brings several files at once, and what is here not again', async () => {
+    const mirror = await open('gitops');
+    const tip = await mirror.fetchBranch('main');
+    const packs = () =>
+      readdirSync(join(mirror.directory, 'objects/pack')).filter((name) => name.endsWith('.pack')).length;
+    const before = packs();
+    const paths = ['k8s/deployment.yaml', 'k8s/other.yaml', 'large/file.bin', 'not/there', 'k8s'];
+    await mirror.fetchFiles(tip, paths);
+    expect([missing(mirror, tip).length, packs() - before]).toEqual([3, 1]);
+    await mirror.fetchFiles(tip, paths);
+    expect(await mirror.files(tip).read('k8s/other.yaml', 100)).toBe('other\n');
+    expect([missing(mirror, tip).length, packs() - before]).toEqual([3, 1]);
+    rmSync(bare, { recursive: true });
+    await mirror.fetchFiles(tip, ['k8s/other.yaml']); // it asks nobody
+    await expect(mirror.fetchFiles(tip, ['windows/a.crlf'])).rejects.toMatchObject({
+      code: 'TL_REPOSITORY_NOT_FOUND',
+    });
+  });
+
   it('is pushed from, with what it lacks left where it is', async () => {
     const mirror = await open('gitops');
     const tip = await mirror.fetchBranch('main');
