@@ -65,7 +65,8 @@ export class Mirror {
 
   /**
    * git in the copy, with what it takes to reach the remote: for a push, and for whatever may ask for a file that is not
-   * here yet. Commands that want neither take {@link gitIn}, and see no credentials (I9).
+   * here yet. Commands that want neither take {@link gitIn}, and see no credentials (I9). What makes trees of a partial copy
+   * has to be told not to look for the files that it names: `mktree --missing`, `write-tree --missing-ok`.
    */
   async git(
     signal?: AbortSignal,
