@@ -1,10 +1,11 @@
 // The ssh that git runs for a configured key: that key and the pinned keys of the host, and nothing else that the
 // machine knows. A host whose key is another one is refused, whatever it says.
-import { mkdtempSync, rmSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { lstat, mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { ThroughlineError } from '../domain/errors.js';
 import { sha256Hex } from '../domain/ids.js';
+import { exists, writeAtomically } from '../processes/index.js';
 
 /** Seconds until a host that does not answer, or says nothing more, is given up. */
 const CONNECT_SECONDS = 20;
@@ -43,19 +44,20 @@ const shellQuoted = (text: string) => `'${text.replaceAll("'", String.raw`'\''`)
 /** ssh_config(5): arguments may be quoted, and % begins a token. The configuration lets no quotes and no $ through. */
 const sshQuoted = (path: string) => `"${path.replaceAll('%', '%%')}"`;
 
-let scratch: string | undefined;
-const written = new Map<string, Promise<string>>();
-
-/** Lines that stand in the configuration, as the file that ssh wants; in a directory that nobody else can have made. */
-function fileOf(lines: readonly string[]): Promise<string> {
-  if (scratch === undefined) {
-    const made = mkdtempSync(join(tmpdir(), 'throughline-ssh-'));
-    scratch = made;
-    process.once('exit', () => rmSync(made, { recursive: true, force: true }));
+/** Lines that stand in the configuration, as the file that ssh wants. Every process of this user has the same, and rewrites it where it has gone. */
+async function fileOf(lines: readonly string[]): Promise<string> {
+  const directory = join(tmpdir(), `throughline-ssh-${process.getuid?.()}`);
+  await mkdir(directory, { mode: 0o700 }).catch(() => undefined);
+  const { uid, mode } = await lstat(directory);
+  // Whoever else can write there says which hosts are believed.
+  if (uid !== process.getuid?.() || (mode & 0o170_777) !== 0o040_700) {
+    throw new ThroughlineError('TL_CONFIG_INVALID', `${directory} is not a directory of this user alone`, {
+      expected: 'mode 0700, and no link',
+      hint: 'Remove it; or name a file in `knownHosts`.',
+    });
   }
   const text = `${lines.join('\n')}\n`;
-  const path = join(scratch, sha256Hex(text).slice(0, 16));
-  const file = written.get(path) ?? writeFile(path, text, { mode: 0o600 }).then(() => path);
-  written.set(path, file);
+  const file = join(directory, sha256Hex(text));
+  if (!(await exists(file))) await writeAtomically(file, text);
   return file;
 }
