@@ -6,7 +6,7 @@ import { debianPrograms } from './debian.js';
 import { down, reset } from './down.js';
 import { Layout } from './layout.js';
 import { Inside, isAlive } from './machine.js';
-import { COSIGN, KWOK, part, YQ } from './parts.js';
+import { COSIGN, GITEA, KWOK, part, YQ } from './parts.js';
 import { ClusterError, say } from './shell.js';
 import { type ClusterState, readState } from './state.js';
 import { status } from './status.js';
@@ -78,9 +78,9 @@ program
 program
   .command('part')
   .description('build a part that only tests and benchmarks need, and print its directory')
-  .addArgument(new Argument('<name>').choices(['cosign', 'kwok', 'yq']))
-  .action(async (name: 'cosign' | 'kwok' | 'yq') => {
-    process.stdout.write(`${await part({ cosign: COSIGN, kwok: KWOK, yq: YQ }[name])}\n`);
+  .addArgument(new Argument('<name>').choices(['cosign', 'gitea', 'kwok', 'yq']))
+  .action(async (name: 'cosign' | 'gitea' | 'kwok' | 'yq') => {
+    process.stdout.write(`${await part({ cosign: COSIGN, gitea: GITEA, kwok: KWOK, yq: YQ }[name])}\n`);
   });
 
 program

@@ -27,6 +27,8 @@ interface Part {
   readonly names?: readonly string[];
   readonly tags?: string;
   readonly ldflags?: string;
+  /** It holds C, and so is no program for images made from scratch. */
+  readonly cgo?: boolean;
   /** The Go toolchain that it needs where that is newer than what most machines have; fetched as a Go module. */
   readonly toolchain?: string;
   /** Files of the upstream module that are needed besides the program: path in the module → name. */
@@ -121,6 +123,21 @@ export const KWOK: Part = {
   programs: { 'sigs.k8s.io/kwok/cmd/kwok': 'kwok' },
 };
 
+/** A forge with pull requests and protected branches. Its templates and texts are files, which it reads where it runs. */
+export const GITEA: Part = {
+  name: 'gitea',
+  module: 'cluster/parts/gitea',
+  version: 'v1.25.4',
+  programs: { 'code.gitea.io/gitea': 'gitea' },
+  tags: 'sqlite,sqlite_unlock_notify',
+  ldflags: '-X main.Version=1.25.4',
+  cgo: true, // its SQLite
+  files: {
+    module: 'code.gitea.io/gitea',
+    paths: { templates: 'static/templates', options: 'static/options', public: 'static/public' },
+  },
+};
+
 /** The directory of a part; it is built first where it is not there. */
 export async function part(wanted: Part): Promise<string> {
   const source = join(ROOT, wanted.module);
@@ -132,7 +149,7 @@ export async function part(wanted: Part): Promise<string> {
   mkdirSync(staging, { recursive: true });
   const env = {
     ...process.env,
-    CGO_ENABLED: '0', // static: the same program runs in images made from scratch
+    CGO_ENABLED: wanted.cgo ? '1' : '0', // without it static: the same program runs in images made from scratch
     GOFLAGS: '-mod=readonly -buildvcs=false -trimpath',
     GOWORK: 'off',
     ...(wanted.toolchain ? { GOTOOLCHAIN: wanted.toolchain } : {}),

@@ -15,8 +15,11 @@ export const askCluster = (...parameters) =>
     maxBuffer: 1 << 26,
   });
 
-/** What the tests of provenance need besides. */
-export const testParts = () => ({ COSIGN_DIRECTORY: askCluster('part', 'cosign').trim() });
+/** What the tests of provenance and of pull requests need besides. */
+export const testParts = () => ({
+  COSIGN_DIRECTORY: askCluster('part', 'cosign').trim(),
+  GITEA_DIRECTORY: askCluster('part', 'gitea').trim(),
+});
 
 /** What benchmarks need besides, as variables. */
 export const benchmarkParts = () => ({

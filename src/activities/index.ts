@@ -2,6 +2,7 @@
 import type { ApprovalRecord } from '../domain/approval.js';
 import type { AttestedRelease, SignedStatement } from '../domain/attested.js';
 import type { DriftCheck, ExpectedState } from '../domain/drift.js';
+import type { GitOpsBranch, WrittenDeployment } from '../domain/gitops.js';
 import type { CommitSha, Digest, ReleaseId } from '../domain/ids.js';
 import type {
   BuiltImage,
@@ -133,11 +134,19 @@ export interface Activities {
   buildImage(build: ImageBuild): Promise<BuiltImage>;
   /** Ends an image build. Idempotent. */
   stopBuild(release: ReleaseId): Promise<void>;
-  /** Commits to the GitOps repository. Idempotent by the commit's Release-Id (I3). */
+  /** Has the branch's writer commit to the GitOps repository. Idempotent by the commit's Release-Id (I3). */
   commitDeployment(change: DeploymentChange): Promise<GitOpsCommit>;
+  /**
+   * Writes deployments to a branch, a commit each; gives what became of them in the same order. Idempotent by the commits'
+   * Release-Id (I3).
+   */
+  writeDeployments(
+    branch: GitOpsBranch,
+    changes: readonly DeploymentChange[],
+  ): Promise<readonly WrittenDeployment[]>;
   /** Waits until the cluster runs a commit (I5). Idempotent: it only looks, and asks for a refresh. */
   awaitDeployment(wait: DeploymentWait): Promise<SyncedDeployment>;
-  /** The commit of a deployment that was interrupted, where it got through. Changes nothing. */
+  /** Takes back a deployment that was interrupted; gives its commit, where it got through. Idempotent. */
   findDeployment(change: DeploymentChange): Promise<GitOpsCommit | undefined>;
   /**
    * Signs what the release has made so far, and puts it beside model and image. Idempotent: what is there already is not

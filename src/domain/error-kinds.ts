@@ -105,6 +105,21 @@ export const ERROR_KINDS = {
     'The caller may not do that.',
     'Ask an operator for a grant: authentication in the server’s configuration says who may do what.',
   ),
+  TL_FORGE_DENIED: kind(
+    403,
+    'The forge of the GitOps repository does not let the worker do that.',
+    'Give the token of `forges` in the configuration the right to write contents and pull requests of the repository.',
+  ),
+  TL_FORGE_UNKNOWN: kind(
+    422,
+    'No forge is configured for the GitOps repository.',
+    'Add it to `forges` in the configuration: what its URLs start with, of which kind it is, and a token.',
+  ),
+  TL_FORGE_UNREACHABLE: kind(
+    503,
+    'The forge of the GitOps repository did not answer.',
+    'Nothing to do where it comes back: it is waited for, and asked no sooner than it says. Check `apiUrl` in the configuration otherwise.',
+  ),
   TL_GATEWAY_UNREACHABLE: kind(
     503,
     'The gateway did not answer a command.',
@@ -244,6 +259,21 @@ export const ERROR_KINDS = {
     422,
     'No pod of the training Job could start within its deadline.',
     'The message says what it waits for: correct the manifest, or make room; THROUGHLINE_POD_START_TIMEOUT sets the deadline.',
+  ),
+  TL_PULL_REQUEST_CLOSED: kind(
+    409,
+    'Somebody closed the pull request of the deployment without merging it.',
+    'Nothing was deployed there. Read what they say in the pull request; trigger again for a new one.',
+  ),
+  TL_PULL_REQUEST_EXPIRED: kind(
+    422,
+    'Nobody merged the pull request of the deployment before its deadline.',
+    'Nothing was deployed there. The message says what it waited for; trigger again when somebody can look at it.',
+  ),
+  TL_PULL_REQUEST_REFUSED: kind(
+    422,
+    'The forge refuses the pull request, or its merge.',
+    'Read the message of the forge: a rule of the branch, a method of merging that the repository does not allow.',
   ),
   TL_PUSH_REJECTED: kind(
     422,

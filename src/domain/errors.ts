@@ -27,15 +27,21 @@ export interface Problem {
 export class ThroughlineError extends Error {
   override readonly name = 'ThroughlineError';
   readonly problem: Problem;
+  /** When a server said that it may be asked again. Whoever tries again keeps to it; it is no part of the problem. */
+  readonly retryAfterSeconds: number | undefined;
 
   constructor(
     code: ErrorCode,
     message: string,
-    extra: Omit<Problem, 'code' | 'message'> & { cause?: unknown } = {},
+    extra: Omit<Problem, 'code' | 'message'> & {
+      cause?: unknown;
+      retryAfterSeconds?: number | undefined;
+    } = {},
   ) {
-    const { cause, ...rest } = extra;
+    const { cause, retryAfterSeconds, ...rest } = extra;
     super(message, cause === undefined ? undefined : { cause });
     this.problem = { code, message, ...rest };
+    this.retryAfterSeconds = retryAfterSeconds;
   }
 
   get code(): ErrorCode {

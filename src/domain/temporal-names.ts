@@ -20,6 +20,17 @@ export const POLLED_SIGNAL = 'polled';
 /** Memo field with who triggered a release, and for how long it goes on without being asked for. */
 export const CALLER_MEMO = 'caller';
 
+/** Writes what releases deploy to a branch of a GitOps repository; there is one for each branch that is in use. */
+export const WRITER_WORKFLOW = 'writeGitOps';
+export const writerIdOf = (repository: string, branch: string) =>
+  `throughline-gitops-${repository}#${branch}`;
+export const WRITE_UPDATE = 'write';
+/** Update by which a release takes back what has not been written. */
+export const WITHDRAW_UPDATE = 'withdraw';
+export const WRITER_STATE_QUERY = 'state';
+/** Type of the failure by which the writer puts off those who ask while it begins a new run. */
+export const WRITER_RENEWS = 'WriterRenews';
+
 /** Delivers the traces of all releases of a namespace; there is one. */
 export const DELIVERY_WORKFLOW = 'deliverTraces';
 export const DELIVERY_ID = 'throughline-traces';

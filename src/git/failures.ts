@@ -67,6 +67,15 @@ export function classifyPushFailure(text: string): PushFailure {
   return verdict === 'raced' || verdict === 'refused' ? verdict : 'unknown';
 }
 
+/** In the words of GitHub (with rulesets), GitLab, Gitea and Forgejo. */
+const PROTECTED =
+  /GH006|GH013|protected branch update failed|repository rule violations|not allowed to push code to protected branches|not allowed to push to protected branch|branch \S+ is protected from/i;
+
+/** Whether a refused push would have been taken as a pull request. */
+export function isProtectedBranch(text: string): boolean {
+  return PROTECTED.test(text);
+}
+
 /** The end of a text, without secrets and control characters. */
 export function lastLines(text: string, count: number): string {
   return plain(text).trimEnd().split('\n').slice(-count).join('\n').slice(-2000);

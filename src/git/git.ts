@@ -4,7 +4,21 @@ import { inheritedEnvironment } from '../processes/index.js';
 import { joined, withConfiguration } from './environment.js';
 
 /** A command that neither ends nor prints anything for this long is stopped. */
-const SILENCE_MS = 60_000;
+export const SILENCE_MS = 60_000;
+
+/** Of every command. */
+export const GIT_CONFIG = [
+  'core.quotePath=false',
+  'http.lowSpeedLimit=1',
+  'http.lowSpeedTime=30',
+  'maintenance.auto=false', // no background process outlives a command
+  'gc.auto=0',
+  'fetch.unpackLimit=1', // packs are counted and put together (tidy.ts), loose objects are not
+  // Submodules are left alone, whatever the operator's own configuration says of them.
+  'submodule.recurse=false',
+  'fetch.recurseSubmodules=false',
+  'push.recurseSubmodules=no',
+];
 
 /** What git and its helpers (ssh, credential helpers, proxies) need of the worker's environment; nothing else passes (I9). */
 const PASSED_ON = [
@@ -77,17 +91,6 @@ export function gitIn(
       allowUnsafeCredentialHelper: true,
       allowUnsafeGpgProgram: true,
     },
-    config: [
-      'core.quotePath=false',
-      'http.lowSpeedLimit=1',
-      'http.lowSpeedTime=30',
-      'maintenance.auto=false', // no background process outlives a command
-      'gc.auto=0',
-      'transfer.unpackLimit=1', // packs are counted and put together (tidy.ts), loose objects are not
-      // Submodules are left alone, whatever the operator's own configuration says of them.
-      'submodule.recurse=false',
-      'fetch.recurseSubmodules=false',
-      'push.recurseSubmodules=no',
-    ],
+    config: GIT_CONFIG,
   }).env(all);
 }

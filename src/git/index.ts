@@ -2,8 +2,10 @@
 // failures told apart.
 export { ConfiguredGitAccess, type GitAccess, useGitAccess } from './access.js';
 export { authorizationFor } from './credentials.js';
-export { classifyPushFailure, lastLines, pushFailure, remoteFailure } from './failures.js';
+export { classifyPushFailure, isProtectedBranch, lastLines, pushFailure, remoteFailure } from './failures.js';
 export { gitIn } from './git.js';
 export { Mirror, type Purpose, type ResolvedRef } from './mirror.js';
-export { checkSigning, commitEnvironment, signCommit, signingParameters } from './signing.js';
+export { type FileEntry, fileEntries, gitBytes, readBlobs } from './objects.js';
+export { checkSigning, commitEnvironment, signCommit, signCommits, signingParameters } from './signing.js';
+export { SingleFlight, unlessAborted } from './single-flight.js';
 export { checkRepositoryUrl } from './url.js';

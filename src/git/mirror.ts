@@ -9,9 +9,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { SimpleGit } from 'simple-git';
-import { ThroughlineError } from '../domain/errors.js';
 import { type CommitSha, parseCommitSha, sha256Hex } from '../domain/ids.js';
-import { redact } from '../domain/urls.js';
 import type { SourceFiles } from '../plan/index.js';
 import { exists } from '../processes/index.js';
 import { accessEnvironment } from './access.js';
@@ -20,7 +18,10 @@ import { commitFiles } from './commit-files.js';
 import { joined } from './environment.js';
 import { remoteFailure } from './failures.js';
 import { gitIn } from './git.js';
+import { gitBytes } from './objects.js';
 import { ensureOnDemand, fetchMissing, makePartial } from './on-demand.js';
+import { parseRefs, refNotFound } from './refs.js';
+import { SingleFlight, unlessAborted } from './single-flight.js';
 import { tidy } from './tidy.js';
 import { checkRepositoryUrl } from './url.js';
 
@@ -36,6 +37,8 @@ export type Purpose = 'source' | 'gitops';
 
 /** How the copy's own configuration names the remote. */
 const REMOTE = 'origin';
+
+const BRANCH_FETCHES = new SingleFlight<CommitSha>();
 
 export class Mirror {
   private constructor(
@@ -73,12 +76,18 @@ export class Mirror {
     env: Readonly<Record<string, string>> = {},
     input?: string,
   ): Promise<SimpleGit> {
-    return gitIn(
-      this.directory,
-      signal,
-      joined(await accessEnvironment(this.repository, signal), env),
-      input,
-    );
+    const access = await accessEnvironment(this.repository, signal);
+    return gitIn(this.directory, signal, joined(access, env), input);
+  }
+
+  /** As {@link git}, without what simple-git adds to it. */
+  async bytes(
+    parameters: readonly string[],
+    input: string | Uint8Array = '',
+    signal?: AbortSignal,
+  ): Promise<Buffer> {
+    const access = await accessEnvironment(this.repository, signal);
+    return gitBytes(this.directory, parameters, input, signal, access);
   }
 
   /** Asks the remote where a branch, tag or commit is, and fetches it. Throws TL_REF_NOT_FOUND. */
@@ -103,33 +112,33 @@ export class Mirror {
       const commit = await this.fetchCommit(ref, signal);
       if (commit) return { commit, type: 'commit' };
     }
-    throw new ThroughlineError(
-      'TL_REF_NOT_FOUND',
-      `${redact(this.repository)} has no ref ${JSON.stringify(ref)}`,
-      {
-        expected: 'a branch, a tag, or a commit id of at least 7 digits',
-        found: refs.size === 0 ? 'an empty repository' : `branches: ${branchesOf(refs)}`,
-      },
-    );
+    const expected = 'a branch, a tag, or a commit id of at least 7 digits';
+    throw refNotFound(this.repository, `ref ${JSON.stringify(ref)}`, expected, refs);
   }
 
-  /** Fetches a branch that must exist. */
-  async fetchBranch(branch: string, signal?: AbortSignal): Promise<CommitSha> {
+  /**
+   * Fetches a branch that must exist. Those who ask for the same at the same time share a fetch, which began after they
+   * asked.
+   */
+  fetchBranch(branch: string, signal?: AbortSignal): Promise<CommitSha> {
+    signal?.throwIfAborted();
+    const fetched = BRANCH_FETCHES.run(`${this.directory}\0${branch}`, () => this.fetchBranchNow(branch));
+    return unlessAborted(fetched, signal);
+  }
+
+  private async fetchBranchNow(branch: string): Promise<CommitSha> {
     const ref = `refs/heads/${branch}`;
+    // One ref for each process: what it has seen speeds up its next fetch, and processes never meet.
+    const tip = `refs/throughline/tips/${process.pid}/${sha256Hex(branch).slice(0, 16)}`;
     try {
-      return await this.fetch(ref, signal);
-    } catch (error) {
-      if (signal?.aborted) throw signal.reason;
-      const refs = await this.remoteRefs(signal);
-      if (refs.has(ref)) throw error;
-      throw new ThroughlineError(
-        'TL_REF_NOT_FOUND',
-        `${redact(this.repository)} has no branch ${JSON.stringify(branch)}`,
-        {
-          expected: 'a branch that exists',
-          found: refs.size === 0 ? 'an empty repository' : `branches: ${branchesOf(refs)}`,
-        },
+      await this.fetchTo(ref, tip);
+      return parseCommitSha(
+        (await gitIn(this.directory).raw(['rev-parse', '--verify', `${tip}^{commit}`])).trim(),
       );
+    } catch (error) {
+      const refs = await this.remoteRefs();
+      if (refs.has(ref)) throw error;
+      throw refNotFound(this.repository, `branch ${JSON.stringify(branch)}`, 'a branch that exists', refs);
     }
   }
 
@@ -216,15 +225,7 @@ export class Mirror {
     try {
       const git = await this.git(signal);
       const listing = await git.raw(['ls-remote', '--', this.repository]);
-      return new Map(
-        listing
-          .split('\n')
-          .filter((line) => line.includes('\t'))
-          .map((line) => {
-            const [sha = '', name = ''] = line.split('\t');
-            return [name, sha];
-          }),
-      );
+      return parseRefs(listing);
     } catch (error) {
       if (signal?.aborted) throw signal.reason;
       throw remoteFailure(this.repository, error);
@@ -233,28 +234,32 @@ export class Mirror {
 
   /** Fetches one ref of the remote to a ref of its own, so that fetches of several processes never meet. */
   private async fetch(ref: string, signal?: AbortSignal): Promise<CommitSha> {
-    const git = await this.git(signal);
+    const git = gitIn(this.directory, signal);
     const landing = `refs/throughline/landing/${randomUUID()}`;
-    try {
-      // Verbose, as simple-git waits 50 ms longer for commands that say nothing.
-      const refspec = `+${ref}:${landing}`;
-      await git.raw(this.fetching('--verbose', refspec));
-      if (this.purpose === 'gitops') await ensureOnDemand(git, this.directory, REMOTE, refspec);
-    } catch (error) {
-      if (signal?.aborted) throw signal.reason;
-      throw remoteFailure(this.repository, error);
-    }
+    await this.fetchTo(ref, landing, signal);
     const commit = parseCommitSha((await git.raw(['rev-parse', '--verify', `${landing}^{commit}`])).trim());
     // What was seen keeps its objects, and speeds up later fetches.
     await this.updateRefs(`update refs/throughline/seen/${commit} ${commit}`, `delete ${landing}`);
-    await tidy(this.directory, this.purpose === 'gitops');
     return commit;
   }
 
   /** What is left out says the copy's configuration; a server that knows no filter sends everything. */
-  private fetching(how: '--quiet' | '--verbose', ...refspecs: string[]): string[] {
+  private fetching(...refspecs: string[]): string[] {
     const remote = this.purpose === 'gitops' ? REMOTE : this.repository;
-    return ['fetch', how, '--no-tags', '--no-write-fetch-head', '--', remote, ...refspecs];
+    return ['fetch', '--quiet', '--no-tags', '--no-write-fetch-head', '--', remote, ...refspecs];
+  }
+
+  private async fetchTo(ref: string, landing: string, signal?: AbortSignal): Promise<void> {
+    const refspec = `+${ref}:${landing}`;
+    try {
+      await this.bytes(this.fetching(refspec), '', signal);
+      if (this.purpose === 'gitops')
+        await ensureOnDemand(await this.git(signal), this.directory, REMOTE, refspec);
+      await tidy(this.directory, this.purpose === 'gitops');
+    } catch (error) {
+      if (signal?.aborted) throw signal.reason;
+      throw remoteFailure(this.repository, error);
+    }
   }
 
   /** git update-ref(1), `--stdin`: all of them or none. A transaction answers, where plain updates say nothing. */
@@ -274,9 +279,7 @@ export class Mirror {
       const git = await this.git(signal);
       const landing = `refs/throughline/landing/${randomUUID()}`;
       try {
-        await git.raw(
-          this.fetching('--quiet', `+refs/heads/*:${landing}/heads/*`, `+refs/tags/*:${landing}/tags/*`),
-        );
+        await git.raw(this.fetching(`+refs/heads/*:${landing}/heads/*`, `+refs/tags/*:${landing}/tags/*`));
       } catch (error) {
         if (signal?.aborted) throw signal.reason;
         throw remoteFailure(this.repository, error);
@@ -290,11 +293,4 @@ export class Mirror {
     }
     return found;
   }
-}
-
-function branchesOf(refs: Map<string, string>): string {
-  const names = [...refs.keys()]
-    .filter((name) => name.startsWith('refs/heads/'))
-    .map((name) => name.slice(11));
-  return names.length > 8 ? `${names.slice(0, 8).join(', ')}, …` : names.join(', ');
 }

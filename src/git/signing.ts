@@ -1,9 +1,11 @@
 // Commits of releases, signed: by git itself (`commit-tree -S`), or for whoever writes the object on their own.
 import { spawn } from 'node:child_process';
 import { messageOf, ThroughlineError } from '../domain/errors.js';
+import { type CommitSha, parseCommitSha } from '../domain/ids.js';
 import type { CommitSigning } from '../policy/git.js';
 import { withConfiguration } from './environment.js';
 import { gitEnvironment } from './git.js';
+import { gitBytes } from './objects.js';
 import { plain } from './server-messages.js';
 
 const SIGNING_MS = 30_000;
@@ -55,6 +57,32 @@ export async function signCommit(
   const signature = (await signatureOf(commit, signing, signal)).trimEnd();
   // git, commit.c: the last header; lines after the first one begin with a space.
   return `${commit.slice(0, end)}\ngpgsig ${signature.split('\n').join('\n ')}${commit.slice(end)}`;
+}
+
+/**
+ * The same line of commits, each signed, and upon the signed one before it: for whoever makes commits by git-fast-import,
+ * which signs none. Oldest first; their ids in the same order. Throws TL_SIGNING_FAILED.
+ */
+export async function signCommits(
+  directory: string,
+  commits: readonly CommitSha[],
+  signing: CommitSigning,
+  signal?: AbortSignal,
+): Promise<CommitSha[]> {
+  const signed = new Map<string, CommitSha>();
+  for (const commit of commits) {
+    const made = (await gitBytes(directory, ['cat-file', 'commit', commit], '', signal)).toString('utf8');
+    const end = made.indexOf('\n\n');
+    const headers = made
+      .slice(0, end)
+      .replace(/^parent ([0-9a-f]+)$/gm, (line, parent) =>
+        signed.has(parent) ? `parent ${signed.get(parent)}` : line,
+      );
+    const text = await signCommit(headers + made.slice(end), signing, signal);
+    const id = await gitBytes(directory, ['hash-object', '-t', 'commit', '-w', '--stdin'], text, signal);
+    signed.set(commit, parseCommitSha(id.toString('utf8').trim()));
+  }
+  return [...signed.values()];
 }
 
 /** Signs something, so that a key that cannot is said at the start. Throws TL_SIGNING_FAILED. */

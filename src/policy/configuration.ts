@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { messageOf, type Problem, ThroughlineError } from '../domain/errors.js';
 import { parseDuration } from '../plan/duration.js';
 import { readYaml } from '../plan/yaml.js';
+import { forgeSchema, withFilesBeside } from './forges.js';
 import { gitSchema, withPlaces } from './git.js';
 import { JOB_FEATURES } from './job.js';
 
@@ -129,6 +130,11 @@ const configurationSchema = z.strictObject({
     .prefault({}),
   git: gitSchema.prefault({}).describe('How workers reach git servers, and what signs their commits'),
   events: z.array(sink).default([]).describe('Who is told of releases, by CloudEvents'),
+  forges: z
+    .array(forgeSchema)
+    .refine((all) => new Set(all.map(({ match }) => match)).size === all.length, 'expected each match once')
+    .default([])
+    .describe('Where pull requests are opened'),
 });
 
 export type ServerConfiguration = z.output<typeof configurationSchema>;
@@ -174,6 +180,7 @@ export async function readConfiguration(file: string | undefined): Promise<Serve
       ...one,
       ...(one.secretFile ? { secretFile: beside(one.secretFile) } : {}),
     })),
+    forges: configuration.forges.map((one) => withFilesBeside(one, file)),
   };
 }
 

@@ -73,15 +73,16 @@ export function processObservations(
 export function pushObservation(push: {
   readonly repository: string;
   readonly commit: string;
-  readonly start: Date;
-  readonly end: Date;
+  /** ISO 8601. */
+  readonly start: string;
+  readonly end: string;
 }): Observation {
   return {
     id: `push/${push.commit}`,
     name: 'git push',
     kind: 'CLIENT',
-    start: push.start.toISOString(),
-    end: push.end.toISOString(),
+    start: push.start,
+    end: push.end,
     attributes: { [ATTR.repositoryUrl]: push.repository, [ATTR.headRevision]: push.commit },
   };
 }

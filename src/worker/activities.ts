@@ -1,11 +1,13 @@
 // The activities, put together from the ports. Each is a few lines: what it does is in its folder.
+
 import type { Resource } from '@opentelemetry/resources';
 import type { SpanExporter } from '@opentelemetry/sdk-trace-base';
+import { CancelledFailure } from '@temporalio/activity';
 import type { SyncWatcher } from '../activities/argocd/watcher.js';
 import type { ImageBuilder } from '../activities/build/builder.js';
 import type { DriftChecker } from '../activities/drift/checker.js';
-import { editManifest, type ManifestChange, MODEL_VARIABLE } from '../activities/gitops/manifest.js';
-import type { GitOpsChange, GitOpsRepository } from '../activities/gitops/writer.js';
+import type { GitOpsRepository, Written } from '../activities/gitops/change.js';
+import { gitOpsChange, placeholderEdit } from '../activities/gitops/deployment.js';
 import type { Activities, DeploymentChange, PreparedRelease, WorkerSettings } from '../activities/index.js';
 import type { EvidenceStore } from '../activities/registry/evidence.js';
 import { pinned } from '../activities/registry/oci-program.js';
@@ -13,17 +15,20 @@ import type { Registry } from '../activities/registry/registry.js';
 import type { ReleaseSource } from '../activities/source/prepare.js';
 import type { JobRunner } from '../activities/training/runner.js';
 import { ThroughlineError } from '../domain/errors.js';
+import type { WrittenDeployment } from '../domain/gitops.js';
 import type { Traced } from '../domain/observation.js';
 import type { GitOpsCommit } from '../domain/release.js';
 import { eventsIdOf } from '../domain/temporal-names.js';
+import { redact } from '../domain/urls.js';
 import { type Plan, sealJob } from '../plan/index.js';
 import { attestRelease } from '../provenance/attest.js';
 import type { StatementSigner } from '../provenance/signing.js';
-import { ATTR, RESOURCE_ANNOTATION_PREFIX, TRACE_ANNOTATION } from '../telemetry/attributes.js';
 import { deliver } from '../telemetry/deliver.js';
 import type { Logger } from '../telemetry/log.js';
+import { pushObservation } from '../telemetry/observations.js';
 import { type ActivityContext, type ActivityPolicy, inActivity } from './activity-context.js';
 import type { EventDelivery } from './event-delivery.js';
+import type { GitOpsDesk } from './gitops-desk.js';
 import type { TraceDelivery } from './trace-delivery.js';
 
 export interface ActivityDependencies {
@@ -34,6 +39,8 @@ export interface ActivityDependencies {
   readonly runner: JobRunner;
   readonly builder: ImageBuilder;
   readonly gitops: GitOpsRepository;
+  /** Where the writers of GitOps branches are asked. */
+  readonly desk: GitOpsDesk;
   /** Where Jobs run in a cluster: what their images are by digest, and what Argo CD makes of commits. */
   readonly registry?: Registry | undefined;
   readonly sync?: SyncWatcher | undefined;
@@ -64,6 +71,7 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
     runner,
     builder,
     gitops,
+    desk,
     registry,
     sync,
     signer,
@@ -80,10 +88,9 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
   /** Whether every target would take the change: it is made, and not written. */
   const checkTargets = async (plan: Plan, context: ActivityContext): Promise<void> => {
     for (const target of plan.deploy) {
-      const edit = (text: string) => editManifest(text, target.manifest, placeholderChange(target.container));
       const watched = sync && target.argocd && sync.check({ ...target, ...target.argocd }, context);
       watched?.catch(() => undefined); // the manifest is judged first
-      await gitops.check({ ...target, edit }, context);
+      await gitops.check(placeholderEdit(target), context);
       await watched;
     }
   };
@@ -145,10 +152,25 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
     stopBuild: (release) => run((context) => builder.stop(release, context)),
 
     commitDeployment: (change) =>
+      run(async (context) => {
+        const { signal, observe } = context;
+        const written = await desk.write(change, context).catch((error: unknown) => {
+          if (!signal.aborted || isShutdown(signal.reason)) throw error; // the next attempt asks again
+          return desk.withdraw(change, change, new AbortController().signal);
+        });
+        if (!written || 'withdrawn' in written) throw new CancelledFailure('The deployment was withdrawn');
+        if ('problem' in written) throw ThroughlineError.from(written.problem);
+        const { commit, pushed } = written;
+        const repository = redact(change.repository);
+        if (pushed) observe(pushObservation({ repository, commit, ...pushed }));
+        return committed(change, commit);
+      }),
+
+    writeDeployments: (branch, changes) =>
       run(
         async (context) => {
-          const commit = await gitops.write(gitOpsChange(change), context);
-          return committed(change, commit);
+          const written = await gitops.write(branch, changes.map(gitOpsChange), context);
+          return written.map(writtenDeployment);
         },
         // After hours of training a server's outage, which may look like a refusal, is waited out.
         { alsoRetry: ['TL_REPOSITORY_DENIED', 'TL_REPOSITORY_NOT_FOUND'] },
@@ -171,6 +193,7 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
 
     findDeployment: (change) =>
       run(async (context) => {
+        await desk.withdraw(change, change, context.signal);
         const commit = await gitops.find(gitOpsChange(change), context);
         return commit && committed(change, commit);
       }),
@@ -221,56 +244,12 @@ function committed(change: DeploymentChange, commit: GitOpsCommit['commit']): Gi
   return { environment, repository, branch, manifest, commit };
 }
 
-function gitOpsChange(change: DeploymentChange): GitOpsChange {
-  const { repository, branch, manifest, committedAt } = change;
-  return {
-    repository,
-    branch,
-    manifest,
-    committedAt,
-    message: {
-      release: change.release,
-      traceparent: change.traceparent,
-      tracestate: change.tracestate,
-      baggage: change.baggage,
-      model: change.model,
-      modelId: change.modelId,
-      imageDigest: change.imageDigest,
-      sourceCommit: change.sourceCommit,
-      datasetVersion: change.dataset.version,
-      environment: change.environment,
-      requestedAt: change.requestedAt,
-      approval: change.approval,
-    },
-    edit: (text) => editManifest(text, manifest, manifestChange(change)),
-  };
+function writtenDeployment(written: Written): WrittenDeployment {
+  if ('refused' in written) return { problem: written.refused.problem };
+  return written;
 }
 
-/** DESIGN §4, GitOps: what the pods will say of themselves. */
-function manifestChange(change: DeploymentChange): ManifestChange {
-  const resource = (name: string) => `${RESOURCE_ANNOTATION_PREFIX}${name}`;
-  return {
-    container: change.container,
-    image: change.image,
-    env: { [MODEL_VARIABLE]: change.modelId },
-    annotations: {
-      [TRACE_ANNOTATION]: change.traceparent,
-      [resource(ATTR.pipelineRunId)]: change.release,
-      [resource(ATTR.modelId)]: change.modelId,
-      [resource(ATTR.headRevision)]: change.sourceCommit,
-      [resource(ATTR.datasetName)]: change.dataset.name,
-      [resource(ATTR.datasetVersion)]: change.dataset.version,
-    },
-  };
-}
-
-/** A change of the same shape as the real one: whether it can be made is known before training begins. */
-function placeholderChange(container: string): ManifestChange {
-  const zeros = '0'.repeat(64);
-  return {
-    container,
-    image: `registry.example/check:check@sha256:${zeros}`,
-    env: { [MODEL_VARIABLE]: 'check' },
-    annotations: { [TRACE_ANNOTATION]: 'check', [`${RESOURCE_ANNOTATION_PREFIX}${ATTR.modelId}`]: 'check' },
-  };
+/** A worker that stops leaves its attempt to the next one. */
+function isShutdown(reason: unknown): boolean {
+  return reason instanceof CancelledFailure && reason.message === 'WORKER_SHUTDOWN';
 }

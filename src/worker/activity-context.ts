@@ -30,6 +30,7 @@ const TRANSIENT: ReadonlySet<ErrorCode> = new Set([
   'TL_KUBERNETES_UNREACHABLE',
   'TL_REGISTRY_UNREACHABLE',
   'TL_BUILDER_UNREACHABLE',
+  'TL_FORGE_UNREACHABLE',
   'TL_CATALOG_UNREACHABLE',
   'TL_EVENTS_UNREACHABLE',
   'TL_COLLECTOR_UNREACHABLE',
@@ -45,6 +46,8 @@ const MAX_UNEXPECTED = 8;
 /** Before an attempt follows one that failed: twice as long each time, between these. Milliseconds. */
 const FIRST_BACK_OFF_MS = 500;
 const LAST_BACK_OFF_MS = 30_000;
+/** GitHub's limits are of an hour. */
+const MOST_ASKED_FOR_MS = 3_600_000;
 
 export interface ActivityPolicy {
   /** Codes that are also tried again: where hours of work are at stake, an outage can look like a refusal. */
@@ -158,7 +161,7 @@ function asFailure(
     message: redact(problem.message),
     type: problem.code,
     nonRetryable: !retry,
-    ...(retry ? { nextRetryDelay: backOff(traced.attempts) } : {}),
+    ...(retry ? { nextRetryDelay: Math.max(backOff(traced.attempts), askedFor(error)) } : {}),
     details: [redactProblem(problem), traced],
   });
 }
@@ -167,6 +170,12 @@ function asFailure(
 function backOff(attempts: readonly AttemptRecord[]): number {
   const failed = attempts.filter(({ error }) => error !== undefined).length;
   return Math.min(FIRST_BACK_OFF_MS * 2 ** Math.max(0, failed - 1), LAST_BACK_OFF_MS);
+}
+
+/** What the server asked for, as far as it is credible. Milliseconds. */
+function askedFor(error: unknown): number {
+  const seconds = error instanceof ThroughlineError ? (error.retryAfterSeconds ?? 0) : 0;
+  return Math.min(seconds * 1000, MOST_ASKED_FOR_MS);
 }
 
 /** I9: a program's output, or git's, may name a URL with a token in it. */

@@ -21,6 +21,7 @@ import type { TemporalClient } from '../temporal/connect.js';
 import { createActivities } from './activities.js';
 import type { WorkerConfig } from './config.js';
 import { EventDelivery, listenerKey } from './event-delivery.js';
+import { GitOpsDesk } from './gitops-desk.js';
 import type { Runtime as WorkRuntime } from './runtimes.js';
 import { startStanding } from './standing.js';
 import { TraceDelivery } from './trace-delivery.js';
@@ -62,6 +63,7 @@ export async function startWorker(dependencies: WorkerDependencies): Promise<Run
   const resource = releaseResource();
   const traces = new TraceDelivery({ ...dependencies.temporal, exporter, resource });
   const listeners = await listenersOf(dependencies);
+  const desk = new GitOpsDesk({ client, taskQueue, log });
   const activities = createActivities({
     worker: identity,
     log,
@@ -72,6 +74,7 @@ export async function startWorker(dependencies: WorkerDependencies): Promise<Run
       ...(configuration.approval.separate ? { separateApproval: true } : {}),
     },
     ...runtime.adapters,
+    desk,
     exporter,
     resource,
     traces,
@@ -118,6 +121,7 @@ export async function startWorker(dependencies: WorkerDependencies): Promise<Run
   const stopped = worker.run().finally(() => {
     uncount?.();
     health?.close();
+    desk.close();
     return runtime.close();
   });
   log.info({ taskQueue: config.taskQueue, namespace, data }, 'worker started');

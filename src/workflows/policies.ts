@@ -45,6 +45,9 @@ const POLICIES = {
     retry: RETRY,
     cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
   },
+  // One round of a branch's writer: half an hour covers the first fetch of a large repository. The writer tries again
+  // itself, with what has been asked for until then, and without what has been taken back.
+  write: { startToCloseTimeout: '30m', scheduleToCloseTimeout: '6h', retry: { maximumAttempts: 1 } },
   // Asks a registry for a digest. One that is away is waited for as long as training itself would wait for it.
   resolve: { startToCloseTimeout: '2m', scheduleToCloseTimeout: '1h', retry: RETRY },
   // Some requests to a registry, and a key management service. What is not attested is not deployed, so it is waited for.

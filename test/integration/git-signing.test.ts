@@ -4,11 +4,13 @@ import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { ThroughlineError } from '../../src/domain/errors.js';
+import { parseCommitSha } from '../../src/domain/ids.js';
 import {
   checkSigning,
   commitEnvironment,
   gitIn,
   signCommit,
+  signCommits,
   signingParameters,
 } from '../../src/git/index.js';
 import type { CommitSigning } from '../../src/policy/index.js';
@@ -66,6 +68,20 @@ describe('a commit signed with an SSH key', () => {
     // I3: both are the very same commit, and are it again.
     expect(made.trim()).toBe(raw);
     expect(await written(await signCommit(COMMIT, signing))).toBe(raw);
+  });
+
+  it('is one of a line: each is signed, upon the signed one before it', async () => {
+    const first = await written(COMMIT);
+    const second = await written(
+      COMMIT.replace(`parent ${parent}`, `parent ${first}`).replace('rel-a', 'rel-b'),
+    );
+    const line = await signCommits(bare, [parseCommitSha(first), parseCommitSha(second)], signing);
+    expect(line.map((one) => verifies(one))).toEqual([true, true]);
+    expect(git(bare, 'log', '--format=%H', `${parent}..${line[1]}`).trim().split('\n')).toEqual([
+      line[1],
+      line[0],
+    ]);
+    expect(await signCommits(bare, [parseCommitSha(first), parseCommitSha(second)], signing)).toEqual(line); // I3
   });
 
   it('is believed no longer where anything of it is changed', async () => {

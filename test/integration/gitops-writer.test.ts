@@ -2,7 +2,8 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { GitGitOpsRepository, type GitOpsChange } from '../../src/activities/gitops/writer.js';
+import type { GitOpsChange, Written } from '../../src/activities/gitops/change.js';
+import { GitGitOpsRepository } from '../../src/activities/gitops/writer.js';
 import { ThroughlineError } from '../../src/domain/errors.js';
 import { git, MANIFEST, remote, temporaryDirectory } from '../support/world.js';
 
@@ -18,8 +19,18 @@ beforeEach(() => {
 afterEach(() => rmSync(directory, { recursive: true, force: true, maxRetries: 10 }));
 
 const options = { signal: new AbortController().signal, report: () => {} };
-const writer = (cache = 'cache') =>
+const adapter = (cache = 'cache') =>
   new GitGitOpsRepository(join(directory, cache), { name: 'T', email: 't@localhost' });
+const committed = (written: Written | undefined) => {
+  if (!written) throw new Error('nothing came back');
+  if ('refused' in written) throw written.refused;
+  return written.commit;
+};
+/** Writes one change. */
+const writer = (cache = 'cache') => ({
+  write: async (one: GitOpsChange, _: typeof options) =>
+    committed((await adapter(cache).write(one, [one], options))[0]),
+});
 
 function change(release: string, more: Partial<GitOpsChange['message']> = {}): GitOpsChange {
   return {
@@ -39,7 +50,10 @@ function change(release: string, more: Partial<GitOpsChange['message']> = {}): G
       requestedAt: '2026-01-01T00:00:00.000Z',
       ...more,
     },
-    edit: (text) => text.replace(/tiny:\S*/, `tiny:${release}`),
+    edit: async (read) => {
+      const before = (await read('k8s/deployment.yaml')) ?? '';
+      return [{ path: 'k8s/deployment.yaml', text: before.replace(/tiny:\S*/, `tiny:${release}`) }];
+    },
   };
 }
 

@@ -15,7 +15,7 @@ import { patiently } from '../../kubernetes/patience.js';
 import { SharedWatch } from '../../kubernetes/shared-watch.js';
 import type { Logger } from '../../telemetry/log.js';
 import { syncObservations } from '../../telemetry/observations.js';
-import type { GitOpsRepository, Revision } from '../gitops/writer.js';
+import type { GitOpsRepository, Revision } from '../gitops/change.js';
 import { type Application, ailing, complaints, heldBack, pausedBy, revisionAt } from './application.js';
 import { Relations } from './relations.js';
 import { missingOf, rolloutOf, unprobed } from './rollout.js';

@@ -1,7 +1,8 @@
 // What a wait for Argo CD remembers from look to look: what git says of revisions, asked once each because it does not
 // change, and since when pods that nobody probes have run.
+
+import type { GitOpsRepository, Revision } from '../gitops/change.js';
 import { workloadOf } from '../gitops/manifest.js';
-import type { GitOpsRepository, Revision } from '../gitops/writer.js';
 import type { Application, SourceOf } from './application.js';
 import { sourceOf } from './sources.js';
 import type { ExpectedDeployment } from './watcher.js';

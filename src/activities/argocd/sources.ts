@@ -1,6 +1,6 @@
 // Which source of an Application deploys a manifest: by repository, branch and path.
 import { ThroughlineError } from '../../domain/errors.js';
-import type { GitOpsRepository } from '../gitops/writer.js';
+import type { GitOpsRepository } from '../gitops/change.js';
 import { type Application, covers, type SourceOf, sourcesFor } from './application.js';
 import type { SyncTarget } from './watcher.js';
 

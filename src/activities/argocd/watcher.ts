@@ -2,7 +2,7 @@
 import type { CommitSha, Digest } from '../../domain/ids.js';
 import type { Observation } from '../../domain/observation.js';
 import type { SyncedDeployment } from '../../domain/release.js';
-import type { GitOpsChange } from '../gitops/writer.js';
+import type { GitOpsChange } from '../gitops/change.js';
 
 export interface SyncTarget {
   readonly application: string;

@@ -1,150 +1,105 @@
-// Writes one release's change into a GitOps repository, as one commit on the tip of the branch. There is no work tree:
-// the new commit is made from the tip's own objects, so whatever else the repository holds stays as it is.
+// The adapter for plain git remotes, over cached mirrors: rounds are made on the tip (round.ts), and pushed.
 //
-//   I3  One commit per release and environment. Before anything is written the branch is searched for the release's
-//       own commit, so an attempt whose reply was lost is found again. Author, date, parent and content are functions
-//       of the release, so that two attempts on the same tip make the very same commit.
-//   I4  Only fast-forward pushes. A rejected one is made anew on the new tip. A release that was asked for earlier than
-//       what is deployed gives way.
-import { posix } from 'node:path';
+//   I4  Only fast-forward pushes. A round that was overtaken is made anew on the new tip: nothing of others is lost.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ThroughlineError } from '../../domain/errors.js';
+import type { GitOpsBranch } from '../../domain/gitops.js';
 import { type CommitSha, parseCommitSha } from '../../domain/ids.js';
-import type { Observation } from '../../domain/observation.js';
 import { redact } from '../../domain/urls.js';
-import { classifyPushFailure, gitIn, lastLines, Mirror, remoteFailure } from '../../git/index.js';
-import { MAX_MANIFEST_BYTES, normalizePath } from '../../plan/index.js';
-import { pushObservation } from '../../telemetry/observations.js';
-import {
-  type DeployMessage,
-  type DeployTrailers,
-  formatMessage,
-  LOG_FORMAT,
-  parseLog,
-} from './commit-message.js';
+import { classifyPushFailure, gitBytes, lastLines, Mirror, remoteFailure } from '../../git/index.js';
+import { BranchLog } from './branch-log.js';
+import type {
+  GitOpsChange,
+  GitOpsEdit,
+  GitOpsRepository,
+  Revision,
+  WriteOptions,
+  Written,
+} from './change.js';
+import { CommitFiles } from './commit-files.js';
+import type { CommitIdentity } from './fast-import.js';
+import { prepareRound, refuseIfSuperseded } from './round.js';
 
 /** How often a push may be overtaken within one call; the caller's own retries come after that. */
-const MAX_ROUNDS = 50;
+const MAX_OVERTAKEN = 50;
+/** After this often, one waits between pushes. */
+const PATIENT = 8;
 
-export interface GitOpsChange {
-  readonly repository: string;
-  readonly branch: string;
-  readonly manifest: string;
-  readonly message: DeployMessage;
-  /** ISO 8601; date of the commit. */
-  readonly committedAt: string;
-  /** The edit, made anew on each tip. Throws where it cannot be made. */
-  edit(text: string): string;
-}
-
-export interface CommitIdentity {
-  readonly name: string;
-  readonly email: string;
-}
-
-export interface WriteOptions {
-  readonly signal: AbortSignal;
-  /** Called with what is being done, in a person's words. */
-  readonly report: (doing: string) => void;
-  /** What was done, for the trace. */
-  readonly observe?: (...observations: Observation[]) => void;
-}
-
-/** How a revision of the repository relates to a commit of ours (I5). */
-export type Revision =
-  /** Our commit itself. */
-  | 'ours'
-  /** A descendant in which our change stands. */
-  | 'kept'
-  /** From before our commit. */
-  | 'older'
-  /** A descendant in which somebody changed what was ours. */
-  | 'changed'
-  /** Not of this branch's history. */
-  | 'unknown';
-
-/** The port: where a release's change to the desired state goes. */
-export interface GitOpsRepository {
-  /** Throws where the change could not be made now: an unknown branch, a missing manifest or container. */
-  check(
-    change: Pick<GitOpsChange, 'repository' | 'branch' | 'manifest' | 'edit'>,
-    options: WriteOptions,
-  ): Promise<void>;
-  /** Writes the change, or finds it written. Throws TL_RELEASE_SUPERSEDED where a newer release is deployed. */
-  write(change: GitOpsChange, options: WriteOptions): Promise<CommitSha>;
-  /** The commit that {@link write} made, where it got through. Changes nothing. */
-  find(change: GitOpsChange, options: WriteOptions): Promise<CommitSha | undefined>;
-  /** Judges a revision by git's own history. Throws TL_RELEASE_SUPERSEDED where a newer release replaced ours in it. */
-  relation(change: GitOpsChange, commit: CommitSha, revision: string, signal: AbortSignal): Promise<Revision>;
-  /** The manifest as it is at a commit. */
-  manifestAt(
-    change: Pick<GitOpsChange, 'repository' | 'manifest'>,
-    commit: CommitSha,
-    signal: AbortSignal,
-  ): Promise<string>;
-  /** Whether a directory of the branch is a Kustomize one. */
-  hasKustomization(
-    repository: string,
-    branch: string,
-    directory: string,
-    signal: AbortSignal,
-  ): Promise<boolean>;
-  /** The branch that the remote's HEAD names. */
-  defaultBranch(repository: string, signal: AbortSignal): Promise<string | undefined>;
-}
-
-/** The adapter for plain git remotes, over cached mirrors. */
 export class GitGitOpsRepository implements GitOpsRepository {
+  private readonly logs = new Map<string, BranchLog>();
+
   constructor(
     private readonly cache: string,
     private readonly identity: CommitIdentity,
   ) {}
 
-  async check(
-    change: Pick<GitOpsChange, 'repository' | 'branch' | 'manifest' | 'edit'>,
-    { signal, report }: WriteOptions,
-  ): Promise<void> {
-    report(`checking ${change.manifest} in ${redact(change.repository)}`);
-    const mirror = await Mirror.open(this.cache, change.repository);
-    const tip = await mirror.fetchBranch(change.branch, signal);
-    change.edit(await readManifest(mirror, tip, change.manifest));
+  async check(edit: GitOpsEdit, { signal, report }: WriteOptions): Promise<void> {
+    report(`checking ${edit.manifest} in ${redact(edit.repository)}`);
+    const mirror = await Mirror.open(this.cache, edit.repository);
+    const tip = await mirror.fetchBranch(edit.branch, signal);
+    const files = await CommitFiles.of(mirror, tip, [edit.manifest], signal);
+    await files.require(edit.manifest);
+    await edit.edit((path) => files.read(path));
   }
 
-  async write(change: GitOpsChange, { signal, report, observe }: WriteOptions): Promise<CommitSha> {
-    const mirror = await Mirror.open(this.cache, change.repository);
-    for (let round = 1; round <= MAX_ROUNDS; round += 1) {
+  async write(
+    { repository, branch }: GitOpsBranch,
+    changes: readonly GitOpsChange[],
+    { signal, report }: WriteOptions,
+  ): Promise<Written[]> {
+    const mirror = await Mirror.open(this.cache, repository);
+    const settled = new Map<GitOpsChange, Written>();
+    // What is pushed at once: fewer after each time that somebody was faster, because a smaller push takes less time; and
+    // fewer where one of them is refused, until that one is alone.
+    let most = changes.length;
+    let tip: CommitSha | undefined;
+    for (let overtaken = 0; settled.size < changes.length; ) {
       signal.throwIfAborted();
       report(
-        round === 1 ? `fetching ${redact(change.repository)}` : `pushing again, overtaken ${round - 1} times`,
+        overtaken === 0 ? `fetching ${redact(repository)}` : `pushing again, overtaken ${overtaken} times`,
       );
-      const tip = await mirror.fetchBranch(change.branch, signal);
-      const own = await ownCommit(mirror, tip, change.message);
-      if (own) return own;
-      await refuseIfSuperseded(mirror, tip, change);
-      const commit = await this.commitOn(mirror, tip, change, signal);
-      report(`pushing ${commit.slice(0, 12)} to ${change.branch}`);
+      tip ??= await mirror.fetchBranch(branch, signal);
+      const log = await this.logOf(mirror, branch, tip, signal);
+      const due = changes.filter((change) => !settled.has(change)).slice(0, most);
+      const round = await prepareRound(mirror, tip, log, due, this.identity, signal);
+      for (const [change, written] of round.settled) settled.set(change, written);
+      const last = [...round.commits.values()].at(-1);
+      if (!last) continue;
+      report(`pushing ${last.slice(0, 12)} to ${branch}`);
       signal.throwIfAborted();
-      const start = new Date();
-      if (await push(mirror, commit, change.branch)) {
-        const repository = redact(change.repository);
-        observe?.(pushObservation({ repository, commit, start, end: new Date() }));
-        return commit;
+      const start = new Date().toISOString();
+      const pushed = await push(mirror, last, branch);
+      tip = pushed === 'done' ? last : undefined;
+      if (pushed === 'done') {
+        const end = new Date().toISOString();
+        for (const [change, commit] of round.commits) settled.set(change, { commit, pushed: { start, end } });
+        most = Math.min(changes.length, most * 2);
+      } else if (pushed === 'overtaken') {
+        overtaken += 1;
+        most = Math.max(1, Math.ceil(round.commits.size / 2));
+        if (overtaken > MAX_OVERTAKEN) throw overtakenTooOften(repository);
+        // At once, because right after somebody's push the time until their next one is longest. Where that does not help,
+        // there are several of them, and waiting for a while at random does.
+        if (overtaken > PATIENT)
+          await sleep(Math.random() * Math.min(1000, 30 * 1.5 ** (overtaken - PATIENT)), undefined, {
+            signal,
+          });
+      } else if (round.commits.size > 1) {
+        most = Math.ceil(round.commits.size / 2);
+      } else {
+        for (const change of round.commits.keys()) settled.set(change, { refused: pushed.refused });
       }
-      await sleep(Math.random() * Math.min(1000, 30 * 1.5 ** round), undefined, { signal });
     }
-    throw new ThroughlineError(
-      'TL_REPOSITORY_UNREACHABLE',
-      `${redact(change.repository)} is pushed to without pause`,
-      {
-        expected: `room for a push within ${MAX_ROUNDS} tries`,
-      },
-    );
+    return changes.map((change) => settled.get(change) ?? { refused: neverSettled() });
   }
 
   async find(change: GitOpsChange, { signal, report }: WriteOptions): Promise<CommitSha | undefined> {
-    report(`looking for the commit in ${redact(change.repository)}`);
-    const mirror = await Mirror.open(this.cache, change.repository);
-    return ownCommit(mirror, await mirror.fetchBranch(change.branch, signal), change.message);
+    const { repository, branch, message } = change;
+    report(`looking for the commit in ${redact(repository)}`);
+    const mirror = await Mirror.open(this.cache, repository);
+    const tip = await mirror.fetchBranch(branch, signal);
+    const log = await this.logOf(mirror, branch, tip, signal);
+    return log.commitOf(message.release, message.environment);
   }
 
   async relation(
@@ -160,20 +115,22 @@ export class GitGitOpsRepository implements GitOpsRepository {
     const found = parseCommitSha(revision);
     if (await mirror.isAncestor(found, commit)) return 'older';
     if (!(await mirror.isAncestor(commit, found))) return 'unknown';
-    const text = await readManifest(mirror, found, change.manifest).catch(() => '');
-    if (text !== '' && change.edit(text) === text) return 'kept';
-    await refuseIfSuperseded(mirror, found, change);
+    if (await stands(mirror, found, change, signal)) return 'kept';
+    const log = new BranchLog(); // of that revision, which is not always the tip
+    await log.read(mirror, found, signal);
+    refuseIfSuperseded(log, change.message);
     return 'changed';
   }
 
   async manifestAt(
-    change: Pick<GitOpsChange, 'repository' | 'manifest'>,
+    edit: Pick<GitOpsEdit, 'repository' | 'manifest'>,
     commit: CommitSha,
     signal: AbortSignal,
   ): Promise<string> {
-    const mirror = await Mirror.open(this.cache, change.repository);
+    const mirror = await Mirror.open(this.cache, edit.repository);
     await mirror.has(commit, signal);
-    return readManifest(mirror, commit, change.manifest);
+    const files = await CommitFiles.of(mirror, commit, [edit.manifest], signal);
+    return files.require(edit.manifest);
   }
 
   async hasKustomization(
@@ -195,150 +152,76 @@ export class GitGitOpsRepository implements GitOpsRepository {
     return (await Mirror.open(this.cache, repository)).defaultBranch(signal);
   }
 
-  private async commitOn(
+  private async logOf(
     mirror: Mirror,
+    branch: string,
     tip: CommitSha,
-    change: GitOpsChange,
     signal: AbortSignal,
-  ): Promise<CommitSha> {
-    const edited = change.edit(await readManifest(mirror, tip, change.manifest));
-    const date = change.committedAt;
-    const env = {
-      GIT_AUTHOR_NAME: this.identity.name,
-      GIT_AUTHOR_EMAIL: this.identity.email,
-      GIT_AUTHOR_DATE: date,
-      GIT_COMMITTER_NAME: this.identity.name,
-      GIT_COMMITTER_EMAIL: this.identity.email,
-      GIT_COMMITTER_DATE: date,
-    };
-    const git = (input: string) => gitIn(mirror.directory, signal, env, input);
-    const blob = (await git(edited).raw(['hash-object', '-w', '--stdin'])).trim();
-    const tree = await treeWith(mirror, tip, change.manifest, blob, signal);
-    const words = ['commit-tree', tree, '-p', tip, '-F', '-'];
-    return parseCommitSha((await git(formatMessage(change.message)).raw(words)).trim());
+  ): Promise<BranchLog> {
+    const key = `${mirror.directory}\0${branch}`;
+    const log = this.logs.get(key) ?? new BranchLog();
+    this.logs.set(key, log);
+    await log.read(mirror, tip, signal);
+    return log;
+  }
+}
+
+/** Whether a revision says what the change would make of it. */
+async function stands(
+  mirror: Mirror,
+  revision: CommitSha,
+  change: GitOpsChange,
+  signal: AbortSignal,
+): Promise<boolean> {
+  try {
+    const files = await CommitFiles.of(mirror, revision, [change.manifest], signal);
+    await files.require(change.manifest);
+    return (await change.edit((path) => files.read(path))).length === 0;
+  } catch (error) {
+    if (error instanceof ThroughlineError) return false;
+    throw error;
   }
 }
 
 /**
- * The tree of a commit with another blob in the place of one that it has. Only the trees on the way to it are made anew,
- * so that it costs the same in a repository of ten files and of ten thousand.
+ * Not abortable: a push that was begun is seen to its end, so that a cancellation knows what got through (I6). Throws
+ * where nobody knows whether it did.
  */
-async function treeWith(
+async function push(
   mirror: Mirror,
   commit: CommitSha,
-  path: string,
-  blob: string,
-  signal: AbortSignal,
-): Promise<string> {
-  let object = blob;
-  for (let rest = normalizePath(path); ; rest = posix.dirname(rest)) {
-    const directory = posix.dirname(rest);
-    const treeish = directory === '.' ? commit : `${commit}:${directory}`;
-    const entries = (await gitIn(mirror.directory, signal).raw(['ls-tree', '-z', treeish])).split('\0');
-    const name = posix.basename(rest);
-    const changed = entries.map((entry) => {
-      const [meta = '', entryName] = splitOnce(entry, '\t');
-      return entryName === name ? `${meta.replace(/[0-9a-f]{40,64}$/, object)}\t${name}` : entry;
-    });
-    const made = await gitIn(mirror.directory, signal, {}, changed.join('\0')).raw(['mktree', '-z']);
-    object = made.trim();
-    if (directory === '.') return object;
+  branch: string,
+): Promise<'done' | 'overtaken' | { readonly refused: ThroughlineError }> {
+  try {
+    const refspec = `${commit}:refs/heads/${branch}`;
+    await gitBytes(
+      mirror.directory,
+      ['push', '--porcelain', '--no-verify', '--', mirror.repository, refspec],
+      '',
+    );
+    return 'done';
+  } catch (error) {
+    const text = redact(error instanceof Error ? error.message : String(error));
+    const failure = classifyPushFailure(text);
+    if (failure === 'raced') return 'overtaken';
+    if (failure === 'unknown') throw remoteFailure(mirror.repository, error);
+    const refused = new ThroughlineError(
+      'TL_PUSH_REJECTED',
+      `${redact(mirror.repository)} refuses the push to ${branch}`,
+      { found: lastLines(text, 5) },
+    );
+    return { refused };
   }
 }
 
-function splitOnce(text: string, separator: string): [string, string | undefined] {
-  const index = text.indexOf(separator);
-  return index < 0 ? [text, undefined] : [text.slice(0, index), text.slice(index + 1)];
-}
-
-async function readManifest(mirror: Mirror, commit: CommitSha, manifest: string): Promise<string> {
-  const files = mirror.files(commit);
-  if ((await files.kind(manifest)) !== 'file') {
-    throw new ThroughlineError('TL_FILE_NOT_FOUND', `${redact(mirror.repository)} has no file ${manifest}`, {
-      expected: 'the manifest that `deploy` names in the plan',
-    });
-  }
-  return files.read(manifest, MAX_MANIFEST_BYTES);
-}
-
-/** I3: the commit that an earlier attempt of this release made for this environment. */
-async function ownCommit(
-  mirror: Mirror,
-  tip: CommitSha,
-  message: DeployMessage,
-): Promise<CommitSha | undefined> {
-  const log = await gitIn(mirror.directory).raw([
-    'log',
-    '--fixed-strings',
-    `--grep=Release-Id: ${message.release}`,
-    LOG_FORMAT,
-    tip,
-  ]);
-  const own = parseLog(log).find(
-    ({ release, environment }) => release === message.release && environment === message.environment,
-  );
-  return own && parseCommitSha(own.commit);
-}
-
-/** I4: the last release of this model and environment that touched the manifest must not be newer than ours. */
-async function refuseIfSuperseded(mirror: Mirror, tip: CommitSha, change: GitOpsChange): Promise<void> {
-  const { message } = change;
-  const log = await gitIn(mirror.directory).raw([
-    '--literal-pathspecs',
-    'log',
-    '--fixed-strings',
-    '--grep=Release-Id: ',
-    '--max-count=200',
-    LOG_FORMAT,
-    tip,
-    '--',
-    change.manifest,
-  ]);
-  const newer = parseLog(log).find((other) => isNewer(other, message));
-  if (!newer) return;
-  throw new ThroughlineError(
-    'TL_RELEASE_SUPERSEDED',
-    `A newer release of ${message.model} is deployed already`,
+function overtakenTooOften(repository: string): ThroughlineError {
+  return new ThroughlineError(
+    'TL_REPOSITORY_UNREACHABLE',
+    `${redact(repository)} is pushed to without pause`,
     {
-      found: `${newer.release}, asked for at ${newer.requestedAt}, as ${newer.commit.slice(0, 12)}`,
-      expected: `nothing newer than ${message.requestedAt}`,
+      expected: `room for a push within ${MAX_OVERTAKEN} tries`,
     },
   );
 }
 
-function isNewer(other: DeployTrailers, ours: DeployMessage): boolean {
-  if (other.release === ours.release || other.model !== ours.model || other.environment !== ours.environment)
-    return false;
-  const theirs = Date.parse(other.requestedAt);
-  return theirs > Date.parse(ours.requestedAt);
-}
-
-/**
- * True when the remote has the commit; false when somebody else pushed first. Not abortable: a push that was begun is
- * seen to its end, so that a cancellation knows what got through (I6).
- */
-async function push(mirror: Mirror, commit: CommitSha, branch: string): Promise<boolean> {
-  try {
-    await gitIn(mirror.directory).raw([
-      'push',
-      '--porcelain', // which says something: simple-git waits 50 ms longer for commands that do not
-      '--no-verify',
-      '--',
-      mirror.repository,
-      `${commit}:refs/heads/${branch}`,
-    ]);
-    return true;
-  } catch (error) {
-    const text = redact(error instanceof Error ? error.message : String(error));
-    const failure = classifyPushFailure(text);
-    if (failure === 'raced') return false;
-    if (failure === 'unknown') throw remoteFailure(mirror.repository, error);
-    throw new ThroughlineError(
-      'TL_PUSH_REJECTED',
-      `${redact(mirror.repository)} refuses the push to ${branch}`,
-      {
-        found: lastLines(text, 5),
-      },
-    );
-  }
-}
+const neverSettled = () => new ThroughlineError('TL_INTERNAL', 'A change was left out of its round');

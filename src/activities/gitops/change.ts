@@ -1,0 +1,85 @@
+// The port: where releases' changes to the desired state go.
+import type { ThroughlineError } from '../../domain/errors.js';
+import type { GitOpsBranch } from '../../domain/gitops.js';
+import type { CommitSha } from '../../domain/ids.js';
+import type { DeployMessage } from './commit-message.js';
+
+/** Reads a file of the GitOps repository; undefined where there is none. */
+export type ReadFile = (path: string) => Promise<string | undefined>;
+
+/** A file with its new text. The path is relative to the repository's root. */
+export interface FileEdit {
+  readonly path: string;
+  readonly text: string;
+}
+
+/** What a change touches, and how. */
+export interface GitOpsEdit extends GitOpsBranch {
+  /** The file that the plan names; what else is read and changed depends on its kind. */
+  readonly manifest: string;
+  /** Made anew on each tip; gives only what is to be changed. Throws where that cannot be done. */
+  edit(read: ReadFile): Promise<readonly FileEdit[]>;
+}
+
+export interface GitOpsChange extends GitOpsEdit {
+  readonly message: DeployMessage;
+  /** ISO 8601; date of the commit. */
+  readonly committedAt: string;
+}
+
+/** What became of a change: its commit, found or made, or why there is none. */
+export type Written =
+  | {
+      readonly commit: CommitSha;
+      /** When it was pushed, where this call did that. ISO 8601. */
+      readonly pushed?: { readonly start: string; readonly end: string } | undefined;
+    }
+  | { readonly refused: ThroughlineError };
+
+export interface WriteOptions {
+  readonly signal: AbortSignal;
+  /** Called with what is being done, in a person's words. */
+  readonly report: (doing: string) => void;
+}
+
+/** How a revision of the repository relates to a commit of ours (I5). */
+export type Revision =
+  /** Our commit itself. */
+  | 'ours'
+  /** A descendant in which our change stands. */
+  | 'kept'
+  /** From before our commit. */
+  | 'older'
+  /** A descendant in which somebody changed what was ours. */
+  | 'changed'
+  /** Not of this branch's history. */
+  | 'unknown';
+
+export interface GitOpsRepository {
+  /** Throws where the change could not be made now: an unknown branch, a missing manifest or container. */
+  check(edit: GitOpsEdit, options: WriteOptions): Promise<void>;
+  /**
+   * Writes changes to a branch, a commit each, or finds them written; in their order. What is wrong with one of them is
+   * told in its place, and holds up no other. Throws where nothing can be written now.
+   */
+  write(branch: GitOpsBranch, changes: readonly GitOpsChange[], options: WriteOptions): Promise<Written[]>;
+  /** The commit that {@link write} made, where it got through. Changes nothing. */
+  find(change: GitOpsChange, options: WriteOptions): Promise<CommitSha | undefined>;
+  /** Judges a revision by git's own history. Throws TL_RELEASE_SUPERSEDED where a newer release replaced ours in it. */
+  relation(change: GitOpsChange, commit: CommitSha, revision: string, signal: AbortSignal): Promise<Revision>;
+  /** The manifest as it is at a commit. */
+  manifestAt(
+    edit: Pick<GitOpsEdit, 'repository' | 'manifest'>,
+    commit: CommitSha,
+    signal: AbortSignal,
+  ): Promise<string>;
+  /** Whether a directory of the branch is a Kustomize one. */
+  hasKustomization(
+    repository: string,
+    branch: string,
+    directory: string,
+    signal: AbortSignal,
+  ): Promise<boolean>;
+  /** The branch that the remote's HEAD names. */
+  defaultBranch(repository: string, signal: AbortSignal): Promise<string | undefined>;
+}
