@@ -306,6 +306,36 @@ export async function postgres() {
   return { THROUGHLINE_TEST_POSTGRES: programs, THROUGHLINE_TEST_POSTGRES_LIBRARIES: libraries.join(':') };
 }
 
+/**
+ * An sshd for the tests of git over SSH: Debian's packages, unpacked into the cache, as installing them would start a server
+ * on port 22. Without root it logs in whoever runs it, and nobody else; with root it is run as another user, of whom
+ * libnss-wrapper tells it. Needs the build.
+ */
+export async function sshd() {
+  const target = join(cache, 'openssh');
+  const program = join(target, 'usr/sbin/sshd');
+  const isRoot = process.getuid?.() === 0;
+  if (!isRoot && existsSync('/usr/sbin/sshd')) return { THROUGHLINE_TEST_SSHD: '/usr/sbin/sshd' };
+  if (!existsSync(program)) {
+    if (!(await answers('apt-get', '--version'))) {
+      throw new SetupError(
+        'OpenSSH’s server is needed for the tests of git over SSH.\n  Install it (/usr/sbin/sshd), and run this again, not as root.',
+      );
+    }
+    say('  downloading OpenSSH’s server (unpacked into the cache, not installed)');
+    const { unpackPackages } = await import(`${root}/dist/cluster/debian.js`);
+    await unpackPackages(['openssh-server', 'libnss-wrapper'], target);
+  }
+  // A package that is installed already is not unpacked again.
+  const own = existsSync(program) ? program : '/usr/sbin/sshd';
+  const libraries = ['usr/lib', 'lib']
+    .map((directory) => join(target, directory))
+    .filter((directory) => existsSync(directory))
+    .flatMap((directory) => readdirSync(directory).map((name) => join(directory, name)))
+    .filter((directory) => directory.endsWith('-linux-gnu'));
+  return { THROUGHLINE_TEST_SSHD: own, THROUGHLINE_TEST_SSHD_LIBRARIES: libraries.join(':') };
+}
+
 /** The Temporal server, for what runs where it could not be fetched: the cluster's network reaches nothing outside. */
 export async function temporal() {
   const { temporalBinary } = await import(`${root}/dist/dev/temporal-binary.js`);

@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { read } from './report.mjs';
-import { goToolchain, main, postgres, root, say, setUp } from './setup.mjs';
+import { goToolchain, main, postgres, root, say, setUp, sshd } from './setup.mjs';
 
 const total = { passed: 0, failed: 0 };
 const failures = [];
@@ -105,7 +105,7 @@ await main(async () => {
   say('▸ setting up');
   const env = await setUp({ install: !only.includes('--no-install') });
   await goToolchain();
-  Object.assign(env, await postgres());
+  Object.assign(env, await postgres(), await sshd());
   env.PYTHONDONTWRITEBYTECODE = '1';
   const wanted = only.filter((word) => !word.startsWith('--'));
   const scratch = mkdtempSync(join(tmpdir(), 'throughline-tests-'));

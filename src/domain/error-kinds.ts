@@ -278,7 +278,7 @@ export const ERROR_KINDS = {
   TL_PUSH_REJECTED: kind(
     422,
     'The GitOps remote refuses the push for a reason that a new try does not cure.',
-    'Read the message of the server: a protected branch, a hook, a quota.',
+    'Read the message of the server: a protected branch, a hook, a quota. docs/git.md says what a worker’s account needs.',
   ),
   TL_QUOTA_EXCEEDED: kind(
     422,
@@ -318,7 +318,7 @@ export const ERROR_KINDS = {
   TL_REPOSITORY_DENIED: kind(
     422,
     'The git server refuses access to the repository.',
-    'Give the worker credentials for it (a git credential helper or an SSH key).',
+    'Give the worker credentials for it: `git.access` in the server’s configuration, or git’s own helpers (docs/git.md).',
   ),
   TL_REPOSITORY_INVALID: kind(
     400,
@@ -359,8 +359,8 @@ export const ERROR_KINDS = {
   TL_ROUTE_NOT_FOUND: kind(404, 'The API has no such route.', '/openapi.json describes the API.'),
   TL_SIGNING_FAILED: kind(
     503,
-    'A statement could not be signed.',
-    'Look at the signing command: it gets the bytes on standard input, and writes the signature to standard output.',
+    'A statement or a commit could not be signed.',
+    'Look at the signing command: it gets the bytes on standard input, and writes the signature to standard output. Of commits: at `git.signing` in the server’s configuration.',
   ),
   TL_STORE_MISSING: kind(
     404,

@@ -1,49 +1,70 @@
-// What git printed, told apart: what a new try may cure, and what it cannot. Pure, so that it is tested without git.
-import { type ErrorCode, ThroughlineError } from '../domain/errors.js';
+// What a failed git command means for whoever ran it: wait, make the change anew, or tell a person what the server said.
+import { type ErrorCode, messageOf, ThroughlineError } from '../domain/errors.js';
 import { redact } from '../domain/urls.js';
+import { plain, serverMessage, type Verdict, verdictOn } from './server-messages.js';
 
-const RULES: readonly [RegExp, ErrorCode][] = [
-  [
-    /authentication failed|could not read (?:username|password)|permission denied|access denied|error: 40[13]\b|host key verification failed|dubious ownership|terminal prompts disabled/i,
-    'TL_REPOSITORY_DENIED',
-  ],
-  [
-    /repository '?.*'? (?:not found|does not exist)|does not appear to be a git repository|not a git repository|error: 404\b|repository not found|no such file or directory/i,
-    'TL_REPOSITORY_NOT_FOUND',
-  ],
-  [
-    /could not resolve host|connection (?:refused|reset|timed out|closed)|couldn't connect|failed to connect|operation timed out|timed out|timeout|unable to access|network is unreachable|no route to host|early eof|hung up|unexpected disconnect|error: 5\d\d\b|error: 429\b|operation too slow|empty reply/i,
-    'TL_REPOSITORY_UNREACHABLE',
-  ],
-];
+interface Meaning {
+  readonly code: ErrorCode;
+  readonly what: string;
+  readonly hint?: string;
+}
+
+const UNREACHABLE: Meaning = { code: 'TL_REPOSITORY_UNREACHABLE', what: 'does not answer' };
+
+const MEANINGS: Readonly<Record<Verdict, Meaning>> = {
+  raced: { code: 'TL_REPOSITORY_UNREACHABLE', what: 'is being changed by somebody else' },
+  later: UNREACHABLE,
+  refused: { code: 'TL_REPOSITORY_DENIED', what: 'refuses access' },
+  denied: { code: 'TL_REPOSITORY_DENIED', what: 'refuses access' },
+  missing: { code: 'TL_REPOSITORY_NOT_FOUND', what: 'is no git repository' },
+  stranger: {
+    code: 'TL_REPOSITORY_DENIED',
+    what: 'is not reached: the host key differs from the one that is known',
+    hint: 'Somebody may stand between the worker and the server. Where the server really has a new key: correct `knownHosts` in `git.access` of the configuration, or the known_hosts of whoever runs the worker.',
+  },
+  full: {
+    code: 'TL_REPOSITORY_UNREACHABLE',
+    what: 'cannot be copied: the disk of the worker is full',
+    hint: 'Make room in THROUGHLINE_DATA. Copies of repositories, below git/, can be deleted at any time.',
+  },
+};
 
 /** The error behind a failed git command; undefined where the text says nothing that is known. */
 export function classifyRemoteFailure(text: string): ErrorCode | undefined {
-  return RULES.find(([pattern]) => pattern.test(text))?.[1];
+  const verdict = verdictOn(text);
+  return verdict && MEANINGS[verdict].code;
 }
 
+/** The error of a command that reaches a remote. What is not known is taken for an outage. */
 export function remoteFailure(repository: string, cause: unknown): ThroughlineError {
-  const text = redact(cause instanceof Error ? cause.message : String(cause)).trim();
-  const code = classifyRemoteFailure(text) ?? 'TL_REPOSITORY_UNREACHABLE';
-  const what = {
-    TL_REPOSITORY_DENIED: 'refuses access',
-    TL_REPOSITORY_NOT_FOUND: 'is no git repository',
-    TL_REPOSITORY_UNREACHABLE: 'does not answer',
-  }[code as 'TL_REPOSITORY_DENIED'];
-  return new ThroughlineError(code, `${redact(repository)} ${what}`, { found: lastLines(text, 3) });
+  if (cause instanceof ThroughlineError) return cause;
+  const text = messageOf(cause);
+  const verdict = verdictOn(text);
+  const { code, what, hint } = verdict ? MEANINGS[verdict] : UNREACHABLE;
+  return new ThroughlineError(code, `${redact(repository)} ${what}`, {
+    found: serverMessage(text) || lastLines(text, 3),
+    ...(hint ? { hint } : {}),
+  });
 }
 
-/** How a push ended: done, overtaken by somebody else's, or refused. */
+/** What is to be done about a push that failed: make it anew on the new tip, or give up with the error. */
+export function pushFailure(repository: string, branch: string, cause: unknown): 'raced' | ThroughlineError {
+  if (cause instanceof ThroughlineError) return cause;
+  const text = messageOf(cause);
+  const verdict = verdictOn(text);
+  if (verdict === 'raced') return 'raced';
+  if (verdict !== 'refused') return remoteFailure(repository, cause);
+  return new ThroughlineError('TL_PUSH_REJECTED', `${redact(repository)} refuses the push to ${branch}`, {
+    found: serverMessage(text) || lastLines(text, 5),
+  });
+}
+
+/** How a push ended: overtaken by somebody else's, refused, or as {@link remoteFailure} says. */
 export type PushFailure = 'raced' | 'refused' | 'unknown';
 
-const RACED =
-  /\((?:fetch first|non-fast-forward|stale info|failed to update ref|cannot lock ref[^)]*|incorrect old value provided|reference already exists|failed to lock)\)|cannot lock ref|incorrect old value|is at [0-9a-f]{40} but expected|unable to create .*\.lock/i;
-const REFUSED =
-  /remote rejected|hook declined|protected branch|denyCurrentBranch|quota|shallow update not allowed|GH0\d\d|not allowed to push/i;
-
 export function classifyPushFailure(text: string): PushFailure {
-  if (RACED.test(text)) return 'raced';
-  return REFUSED.test(text) ? 'refused' : 'unknown';
+  const verdict = verdictOn(text);
+  return verdict === 'raced' || verdict === 'refused' ? verdict : 'unknown';
 }
 
 /** In the words of GitHub (with rulesets), GitLab, Gitea and Forgejo. */
@@ -55,6 +76,7 @@ export function isProtectedBranch(text: string): boolean {
   return PROTECTED.test(text);
 }
 
+/** The end of a text, without secrets and control characters. */
 export function lastLines(text: string, count: number): string {
-  return text.trimEnd().split('\n').slice(-count).join('\n').slice(-2000);
+  return plain(text).trimEnd().split('\n').slice(-count).join('\n').slice(-2000);
 }

@@ -1,6 +1,7 @@
 // Running git: one place for its environment, its time limits and what it may do.
 import { type SimpleGit, simpleGit } from 'simple-git';
 import { inheritedEnvironment } from '../processes/index.js';
+import { joined, withConfiguration } from './environment.js';
 
 /** A command that neither ends nor prints anything for this long is stopped. */
 export const SILENCE_MS = 60_000;
@@ -12,6 +13,11 @@ export const GIT_CONFIG = [
   'http.lowSpeedTime=30',
   'maintenance.auto=false', // no background process outlives a command
   'gc.auto=0',
+  'fetch.unpackLimit=1', // packs are counted and put together (tidy.ts), loose objects are not
+  // Submodules are left alone, whatever the operator's own configuration says of them.
+  'submodule.recurse=false',
+  'fetch.recurseSubmodules=false',
+  'push.recurseSubmodules=no',
 ];
 
 /** What git and its helpers (ssh, credential helpers, proxies) need of the worker's environment; nothing else passes (I9). */
@@ -22,6 +28,7 @@ const PASSED_ON = [
   'TMPDIR',
   'XDG_CONFIG_HOME',
   'SSH_AUTH_SOCK',
+  'GNUPGHOME',
   'HTTP_PROXY',
   'HTTPS_PROXY',
   'NO_PROXY',
@@ -42,9 +49,19 @@ const OWN = {
   GIT_OPTIONAL_LOCKS: '0',
 };
 
+/**
+ * LFS pointers stay pointers: files are checked out as the commit has them, whatever filter the operator's own
+ * configuration has for them. An empty command is none.
+ */
+const NO_FILTERS = [
+  ['filter.lfs.smudge', ''],
+  ['filter.lfs.process', ''],
+  ['filter.lfs.required', 'false'],
+] as const;
+
 /** The environment that git and its helpers run in. */
 export function gitEnvironment(): Record<string, string> {
-  return { ...inheritedEnvironment(PASSED_ON), ...OWN };
+  return withConfiguration({ ...inheritedEnvironment(PASSED_ON), ...OWN }, NO_FILTERS);
 }
 
 /** git in a directory. `env` adds variables of single commands (an index file, an author). */
@@ -54,7 +71,7 @@ export function gitIn(
   env: Record<string, string> = {},
   input?: string,
 ): SimpleGit {
-  const all = { ...gitEnvironment(), ...env };
+  const all = joined(gitEnvironment(), env);
   return simpleGit({
     baseDir: directory,
     ...(signal ? { abort: signal } : {}),
@@ -68,6 +85,11 @@ export function gitIn(
       allowUnsafeSshCommand: true,
       allowUnsafeAskPass: true,
       allowUnsafeConfigPaths: true,
+      // And what this folder configures by environment (NO_FILTERS, credentials, signatures).
+      allowUnsafeConfigEnvCount: true,
+      allowUnsafeFilter: true,
+      allowUnsafeCredentialHelper: true,
+      allowUnsafeGpgProgram: true,
     },
     config: GIT_CONFIG,
   }).env(all);

@@ -1,17 +1,28 @@
 // A cached bare copy of a remote repository. It is a cache and nothing more: it can be deleted at any time, and several
 // processes may use it at once, because every fetch goes to a ref of its own.
+//
+// A copy has all of history and is never shallow: a release's own commit is found by the trailers of a branch's log, and
+// whether Argo CD runs a descendant is asked of its graph, both of which a shallow copy answers wrongly. What is left out
+// where it may be are the files' contents (git's partial clone, filter blob:none): they are most of what a repository
+// weighs, and a release reads a few of them, which git fetches when they are asked for.
 import { randomUUID } from 'node:crypto';
 import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ThroughlineError } from '../domain/errors.js';
+import type { SimpleGit } from 'simple-git';
 import { type CommitSha, parseCommitSha, sha256Hex } from '../domain/ids.js';
-import { redact } from '../domain/urls.js';
-import { normalizePath, type SourceFiles, symbolicLink, tooLarge } from '../plan/index.js';
+import type { SourceFiles } from '../plan/index.js';
 import { exists } from '../processes/index.js';
+import { accessEnvironment } from './access.js';
+import { checkOut } from './checkout.js';
+import { commitFiles } from './commit-files.js';
+import { joined } from './environment.js';
 import { remoteFailure } from './failures.js';
 import { gitIn } from './git.js';
 import { gitBytes } from './objects.js';
+import { ensureOnDemand, fetchMissing, makePartial } from './on-demand.js';
+import { parseRefs, refNotFound } from './refs.js';
 import { SingleFlight, unlessAborted } from './single-flight.js';
+import { tidy } from './tidy.js';
 import { checkRepositoryUrl } from './url.js';
 
 /** Where a ref of the remote stands. */
@@ -21,6 +32,12 @@ export interface ResolvedRef {
   readonly type: 'branch' | 'tag' | 'commit';
 }
 
+/** What a copy is for: sources are read as a whole, of GitOps repositories a few files. */
+export type Purpose = 'source' | 'gitops';
+
+/** How the copy's own configuration names the remote. */
+const REMOTE = 'origin';
+
 const BRANCH_FETCHES = new SingleFlight<CommitSha>();
 
 export class Mirror {
@@ -28,21 +45,49 @@ export class Mirror {
     readonly repository: string,
     /** The bare repository on this machine. */
     readonly directory: string,
+    private readonly purpose: Purpose,
   ) {}
 
-  /** Opens the copy below `cache`, or makes an empty one. Touches no network. */
-  static async open(cache: string, repository: string): Promise<Mirror> {
+  /** Opens the copy below `cache`, or makes an empty one. Touches no network. Of one URL there is a copy for each purpose. */
+  static async open(cache: string, repository: string, purpose: Purpose = 'source'): Promise<Mirror> {
     checkRepositoryUrl(repository);
-    const directory = join(cache, `${sha256Hex(repository).slice(0, 24)}.git`);
+    const name = sha256Hex(repository).slice(0, 24);
+    const directory = join(cache, purpose === 'gitops' ? `${name}.partial.git` : `${name}.git`);
     const made = await exists(join(directory, 'HEAD'));
     if (!made) {
       await mkdir(cache, { recursive: true, mode: 0o700 });
       const temporary = await mkdtemp(join(cache, 'new-'));
-      await gitIn(temporary).raw(['init', '--quiet', '--bare', '.']);
+      const git = gitIn(temporary);
+      await git.raw(['init', '--quiet', '--bare', '.']);
+      if (purpose === 'gitops') await makePartial(git, REMOTE, repository);
       // Whoever comes second finds a full directory there, and uses that.
       await rename(temporary, directory).catch(() => rm(temporary, { recursive: true, force: true }));
     }
-    return new Mirror(repository, directory);
+    return new Mirror(repository, directory, purpose);
+  }
+
+  /**
+   * git in the copy, with what it takes to reach the remote: for a push, and for whatever may ask for a file that is not
+   * here yet. Commands that want neither take {@link gitIn}, and see no credentials (I9). What makes trees of a partial copy
+   * has to be told not to look for the files that it names: `mktree --missing`, `write-tree --missing-ok`.
+   */
+  async git(
+    signal?: AbortSignal,
+    env: Readonly<Record<string, string>> = {},
+    input?: string,
+  ): Promise<SimpleGit> {
+    const access = await accessEnvironment(this.repository, signal);
+    return gitIn(this.directory, signal, joined(access, env), input);
+  }
+
+  /** As {@link git}, without what simple-git adds to it. */
+  async bytes(
+    parameters: readonly string[],
+    input: string | Uint8Array = '',
+    signal?: AbortSignal,
+  ): Promise<Buffer> {
+    const access = await accessEnvironment(this.repository, signal);
+    return gitBytes(this.directory, parameters, input, signal, access);
   }
 
   /** Asks the remote where a branch, tag or commit is, and fetches it. Throws TL_REF_NOT_FOUND. */
@@ -67,14 +112,8 @@ export class Mirror {
       const commit = await this.fetchCommit(ref, signal);
       if (commit) return { commit, type: 'commit' };
     }
-    throw new ThroughlineError(
-      'TL_REF_NOT_FOUND',
-      `${redact(this.repository)} has no ref ${JSON.stringify(ref)}`,
-      {
-        expected: 'a branch, a tag, or a commit id of at least 7 digits',
-        found: refs.size === 0 ? 'an empty repository' : `branches: ${branchesOf(refs)}`,
-      },
-    );
+    const expected = 'a branch, a tag, or a commit id of at least 7 digits';
+    throw refNotFound(this.repository, `ref ${JSON.stringify(ref)}`, expected, refs);
   }
 
   /**
@@ -99,14 +138,7 @@ export class Mirror {
     } catch (error) {
       const refs = await this.remoteRefs();
       if (refs.has(ref)) throw error;
-      throw new ThroughlineError(
-        'TL_REF_NOT_FOUND',
-        `${redact(this.repository)} has no branch ${JSON.stringify(branch)}`,
-        {
-          expected: 'a branch that exists',
-          found: refs.size === 0 ? 'an empty repository' : `branches: ${branchesOf(refs)}`,
-        },
-      );
+      throw refNotFound(this.repository, `branch ${JSON.stringify(branch)}`, 'a branch that exists', refs);
     }
   }
 
@@ -156,13 +188,8 @@ export class Mirror {
   /** The branch that the remote's HEAD names. */
   async defaultBranch(signal?: AbortSignal): Promise<string | undefined> {
     try {
-      const listing = await gitIn(this.directory, signal).raw([
-        'ls-remote',
-        '--symref',
-        '--',
-        this.repository,
-        'HEAD',
-      ]);
+      const git = await this.git(signal);
+      const listing = await git.raw(['ls-remote', '--symref', '--', this.repository, 'HEAD']);
       return /^ref: refs\/heads\/(\S+)\tHEAD$/m.exec(listing)?.[1];
     } catch (error) {
       if (signal?.aborted) throw signal.reason;
@@ -175,41 +202,30 @@ export class Mirror {
     return commitFiles(this, commit);
   }
 
-  /** Writes the files of a commit below `target`, which appears whole or not at all; done before counts as done. */
-  async checkout(commit: CommitSha, target: string, signal?: AbortSignal): Promise<void> {
-    if (await exists(target)) return;
-    await mkdir(join(target, '..'), { recursive: true, mode: 0o700 });
-    const temporary = await mkdtemp(`${target}.`);
-    const index = `${temporary}.index`;
+  /**
+   * Brings files of a commit that are not here, all of them at once: read one by one, each costs a connection. Paths that
+   * the commit does not have are nobody's mistake here.
+   */
+  async fetchFiles(commit: CommitSha, paths: readonly string[], signal?: AbortSignal): Promise<void> {
+    if (this.purpose === 'source' || paths.length === 0) return;
     try {
-      const git = gitIn(this.directory, signal, {
-        GIT_INDEX_FILE: index,
-        GIT_DIR: this.directory,
-        GIT_WORK_TREE: temporary,
-      });
-      await git.raw(['read-tree', commit]);
-      await git.raw(['checkout-index', '--all', '--force']);
-      await rename(temporary, target).catch(async (error) => {
-        if (!(await exists(target))) throw error;
-      });
-    } finally {
-      await rm(temporary, { recursive: true, force: true });
-      await rm(index, { force: true });
+      await fetchMissing(this, REMOTE, commit, paths, signal);
+    } catch (error) {
+      if (signal?.aborted) throw signal.reason;
+      throw remoteFailure(this.repository, error);
     }
+  }
+
+  /** {@link checkOut} */
+  async checkout(commit: CommitSha, target: string, signal?: AbortSignal, below?: string): Promise<void> {
+    await checkOut(this, commit, target, signal, below);
   }
 
   private async remoteRefs(signal?: AbortSignal): Promise<Map<string, string>> {
     try {
-      const listing = await gitIn(this.directory, signal).raw(['ls-remote', '--', this.repository]);
-      return new Map(
-        listing
-          .split('\n')
-          .filter((line) => line.includes('\t'))
-          .map((line) => {
-            const [sha = '', name = ''] = line.split('\t');
-            return [name, sha];
-          }),
-      );
+      const git = await this.git(signal);
+      const listing = await git.raw(['ls-remote', '--', this.repository]);
+      return parseRefs(listing);
     } catch (error) {
       if (signal?.aborted) throw signal.reason;
       throw remoteFailure(this.repository, error);
@@ -227,22 +243,19 @@ export class Mirror {
     return commit;
   }
 
+  /** What is left out says the copy's configuration; a server that knows no filter sends everything. */
+  private fetching(...refspecs: string[]): string[] {
+    const remote = this.purpose === 'gitops' ? REMOTE : this.repository;
+    return ['fetch', '--quiet', '--no-tags', '--no-write-fetch-head', '--', remote, ...refspecs];
+  }
+
   private async fetchTo(ref: string, landing: string, signal?: AbortSignal): Promise<void> {
+    const refspec = `+${ref}:${landing}`;
     try {
-      await gitBytes(
-        this.directory,
-        [
-          'fetch',
-          '--quiet',
-          '--no-tags',
-          '--no-write-fetch-head',
-          '--',
-          this.repository,
-          `+${ref}:${landing}`,
-        ],
-        '',
-        signal,
-      );
+      await this.bytes(this.fetching(refspec), '', signal);
+      if (this.purpose === 'gitops')
+        await ensureOnDemand(await this.git(signal), this.directory, REMOTE, refspec);
+      await tidy(this.directory, this.purpose === 'gitops');
     } catch (error) {
       if (signal?.aborted) throw signal.reason;
       throw remoteFailure(this.repository, error);
@@ -256,7 +269,6 @@ export class Mirror {
   }
 
   private async fetchCommit(id: string, signal?: AbortSignal): Promise<CommitSha | undefined> {
-    const git = gitIn(this.directory, signal);
     let found = await this.here(id);
     if (!found && id.length === 40) {
       // A server may refuse this; the branches and tags below are the other way to the commit.
@@ -264,18 +276,10 @@ export class Mirror {
       found = await this.here(id);
     }
     if (!found) {
+      const git = await this.git(signal);
       const landing = `refs/throughline/landing/${randomUUID()}`;
       try {
-        await git.raw([
-          'fetch',
-          '--quiet',
-          '--no-write-fetch-head',
-          '--no-tags',
-          '--',
-          this.repository,
-          `+refs/heads/*:${landing}/heads/*`,
-          `+refs/tags/*:${landing}/tags/*`,
-        ]);
+        await git.raw(this.fetching(`+refs/heads/*:${landing}/heads/*`, `+refs/tags/*:${landing}/tags/*`));
       } catch (error) {
         if (signal?.aborted) throw signal.reason;
         throw remoteFailure(this.repository, error);
@@ -289,67 +293,4 @@ export class Mirror {
     }
     return found;
   }
-}
-
-function branchesOf(refs: Map<string, string>): string {
-  const names = [...refs.keys()]
-    .filter((name) => name.startsWith('refs/heads/'))
-    .map((name) => name.slice(11));
-  return names.length > 8 ? `${names.slice(0, 8).join(', ')}, …` : names.join(', ');
-}
-
-/** git ls-tree(1), `--long`: mode, type, object, size or `-`, then a tab and the name. */
-const TREE_ENTRY = /^(\d{6}) (\w+) ([0-9a-f]{40}) +(\d+|-)\t(.*)$/s;
-const SYMBOLIC_LINK_MODE = '120000';
-
-interface TreeEntry {
-  readonly mode: string;
-  readonly type: string;
-  readonly object: string;
-  readonly bytes: number;
-}
-
-/** A commit does not change: each directory on the way is listed once, however many of its files are asked for. */
-function commitFiles(mirror: Mirror, commit: CommitSha): SourceFiles {
-  const git = gitIn(mirror.directory);
-  const listings = new Map<string, Promise<Map<string, TreeEntry>>>();
-  const listing = (tree: string) => {
-    const known = listings.get(tree) ?? list(tree);
-    listings.set(tree, known);
-    return known;
-  };
-  const list = async (tree: string) => {
-    const lines = (await git.raw(['ls-tree', '--long', '-z', tree])).split('\0');
-    const entries = lines.flatMap((line): [string, TreeEntry][] => {
-      const [, mode = '', type = '', object = '', bytes, name] = TREE_ENTRY.exec(line) ?? [];
-      return name === undefined ? [] : [[name, { mode, type, object, bytes: Number(bytes) }]];
-    });
-    return new Map(entries);
-  };
-  const entry = async (path: string) => {
-    const parts = normalizePath(path).split('/');
-    let found: TreeEntry | undefined;
-    for (const [depth, name] of parts.entries()) {
-      if (found && found.type !== 'tree') return undefined;
-      found = (await listing(found?.object ?? commit)).get(name);
-      if (found?.mode === SYMBOLIC_LINK_MODE) throw symbolicLink(path, parts.slice(0, depth + 1).join('/'));
-      if (!found) return undefined;
-    }
-    return found;
-  };
-  return {
-    async kind(path) {
-      if (normalizePath(path) === '.') return 'directory';
-      const found = await entry(path);
-      if (found?.type === 'tree') return 'directory';
-      return found?.type === 'blob' ? 'file' : undefined;
-    },
-    async read(path, maxBytes) {
-      const found = await entry(path);
-      if (found?.type !== 'blob')
-        throw new ThroughlineError('TL_FILE_NOT_FOUND', `There is no file at ${path}`);
-      if (found.bytes > maxBytes) throw tooLarge(path, found.bytes, maxBytes);
-      return git.raw(['cat-file', 'blob', found.object]);
-    },
-  };
 }

@@ -2,6 +2,7 @@
 // the push that they are read for. And git without what simple-git adds to it, where tens of milliseconds decide who is
 // first at a branch, or where output is bytes.
 import { spawn } from 'node:child_process';
+import { joined } from './environment.js';
 import { GIT_CONFIG, gitEnvironment, SILENCE_MS } from './git.js';
 
 /** A file of a commit. */
@@ -26,7 +27,7 @@ export function gitBytes(
     const config = GIT_CONFIG.flatMap((setting) => ['-c', setting]);
     const child = spawn('git', [...config, ...parameters], {
       cwd: directory,
-      env: { ...gitEnvironment(), ...env },
+      env: joined(gitEnvironment(), env),
       stdio: ['pipe', 'pipe', 'pipe'],
       ...(signal ? { signal } : {}),
     });

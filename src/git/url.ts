@@ -17,7 +17,7 @@ export function checkRepositoryUrl(url: string): string {
       'The repository’s URL holds a user, a password or a query',
       {
         expected: 'a URL without them: it is kept in histories, and shown',
-        hint: 'Give the worker a git credential helper or an SSH key instead.',
+        hint: 'Give the worker credentials instead: `git.access` in the server’s configuration, or a helper of git’s own.',
       },
     );
   }

@@ -7,6 +7,7 @@ import { messageOf, type Problem, ThroughlineError } from '../domain/errors.js';
 import { parseDuration } from '../plan/duration.js';
 import { readYaml } from '../plan/yaml.js';
 import { forgeSchema, withFilesBeside } from './forges.js';
+import { gitSchema, withPlaces } from './git.js';
 import { JOB_FEATURES } from './job.js';
 
 /** What somebody may be allowed to do (DESIGN §8). `admin` may do everything. */
@@ -127,6 +128,7 @@ const configurationSchema = z.strictObject({
         .describe('What training Jobs may have beyond the baseline of the Pod Security Standards'),
     })
     .prefault({}),
+  git: gitSchema.prefault({}).describe('How workers reach git servers, and what signs their commits'),
   events: z.array(sink).default([]).describe('Who is told of releases, by CloudEvents'),
   forges: z
     .array(forgeSchema)
@@ -173,6 +175,7 @@ export async function readConfiguration(file: string | undefined): Promise<Serve
         })),
       },
     }),
+    git: withPlaces(configuration.git, beside),
     events: configuration.events.map((one) => ({
       ...one,
       ...(one.secretFile ? { secretFile: beside(one.secretFile) } : {}),

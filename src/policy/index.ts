@@ -13,5 +13,6 @@ export {
   type TokenSettings,
   type WebhookSettings,
 } from './configuration.js';
+export type { AccessSettings, CommitSigning, GitHubAppSettings, GitSettings, SecretSettings } from './git.js';
 export { type Concern, covers } from './scopes.js';
 export { readSecrets } from './secrets.js';

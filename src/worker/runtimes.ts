@@ -15,6 +15,7 @@ import { KubernetesJobRunner } from '../activities/training/kubernetes/runner.js
 import { TrainingWatches } from '../activities/training/kubernetes/watches.js';
 import { LocalJobRunner } from '../activities/training/local.js';
 import type { JobRunner } from '../activities/training/runner.js';
+import { ConfiguredGitAccess, checkSigning, useGitAccess } from '../git/index.js';
 import { KubernetesApi } from '../kubernetes/api.js';
 import type { Allowed, ServerConfiguration } from '../policy/index.js';
 import { NO_POLICY, readPolicy } from '../provenance/policy.js';
@@ -41,9 +42,13 @@ export interface Runtime {
 /** What the worker's settings ask for. */
 export async function runtimeOf(
   config: WorkerConfig,
-  { allow }: ServerConfiguration,
+  { allow, git }: ServerConfiguration,
   log: Logger,
 ): Promise<Runtime> {
+  const access = new ConfiguredGitAccess(git.access);
+  await access.check();
+  if (git.signing) await checkSigning(git.signing);
+  useGitAccess(access);
   return config.runtime === 'kubernetes'
     ? kubernetesRuntime(config, allow, log)
     : localRuntime(config, allow);

@@ -118,7 +118,7 @@ export class BuildKitImageBuilder implements ImageBuilder {
     const mirror = await Mirror.open(this.options.gitCache, repository);
     await mirror.fetchRef(commit, signal);
     const checkout = join(scratch, 'source');
-    await mirror.checkout(commit, checkout, signal);
+    await mirror.checkout(commit, checkout, signal, context);
     return { context: { directory: join(checkout, context) } };
   }
 

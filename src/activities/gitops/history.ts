@@ -28,7 +28,7 @@ export async function committedTemplates(
   signal?: AbortSignal,
 ): Promise<Committed> {
   try {
-    const mirror = await Mirror.open(cache, repository);
+    const mirror = await Mirror.open(cache, repository, 'gitops');
     if (!(await mirror.has(parseCommitSha(commit), signal))) return 'no commit';
     return await deployedAt(mirror, manifest, commit);
   } catch {
@@ -43,7 +43,7 @@ export async function manifestHistory(
   branch: string,
   signal?: AbortSignal,
 ): Promise<ManifestHistory> {
-  const mirror = await Mirror.open(cache, repository);
+  const mirror = await Mirror.open(cache, repository, 'gitops');
   const tip = await mirror.fetchBranch(branch, signal);
   return {
     tip,
