@@ -42,26 +42,28 @@ export interface Runtime {
 /** What the worker's settings ask for. */
 export async function runtimeOf(
   config: WorkerConfig,
-  { allow, git }: ServerConfiguration,
+  configuration: ServerConfiguration,
   log: Logger,
 ): Promise<Runtime> {
+  const { git } = configuration;
   const access = new ConfiguredGitAccess(git.access);
   await access.check();
   if (git.signing) await checkSigning(git.signing);
   useGitAccess(access);
   return config.runtime === 'kubernetes'
-    ? kubernetesRuntime(config, allow, log)
-    : localRuntime(config, allow);
+    ? kubernetesRuntime(config, configuration, log)
+    : localRuntime(config, configuration);
 }
 
-const gitopsOf = (config: WorkerConfig) =>
-  new GitGitOpsRepository(gitCacheOf(config.data), config.gitIdentity);
+const gitopsOf = ({ data, gitIdentity }: WorkerConfig, { git }: ServerConfiguration) =>
+  new GitGitOpsRepository(gitCacheOf(data), { ...gitIdentity, signing: git.signing });
 
 /** `defaultNamespace` is where Jobs go whose manifest names none. */
 const sourceOf = ({ data }: WorkerConfig, allow: Allowed, defaultNamespace?: string) =>
   gitSource(gitCacheOf(data), { allow, defaultNamespace });
 
-export function localRuntime(config: WorkerConfig, allow: Allowed): Runtime {
+export function localRuntime(config: WorkerConfig, configuration: ServerConfiguration): Runtime {
+  const { allow } = configuration;
   const { data, workloadTelemetry } = config;
   return {
     adapters: {
@@ -76,7 +78,7 @@ export function localRuntime(config: WorkerConfig, allow: Allowed): Runtime {
         storage: config.buildahStorage,
         insecureRegistry: config.insecureRegistry,
       }),
-      gitops: gitopsOf(config),
+      gitops: gitopsOf(config, configuration),
       drift: new DriftChecker({ cache: gitCacheOf(data) }),
     },
     async close() {},
@@ -94,7 +96,12 @@ export async function trustOf({ driftPolicy, signing }: Pick<WorkerConfig, 'drif
   return { policy, signatures: await SignatureVerifier.of(trusted) };
 }
 
-async function kubernetesRuntime(config: WorkerConfig, allow: Allowed, log: Logger): Promise<Runtime> {
+async function kubernetesRuntime(
+  config: WorkerConfig,
+  configuration: ServerConfiguration,
+  log: Logger,
+): Promise<Runtime> {
+  const { allow } = configuration;
   const { kubernetes, workloadTelemetry } = config;
   const api = await KubernetesApi.fromEnvironment();
   const namespace = kubernetes.jobNamespace ?? api.namespace;
@@ -103,7 +110,7 @@ async function kubernetesRuntime(config: WorkerConfig, allow: Allowed, log: Logg
   const evidence = new OciProgramEvidence(new OciProgram(kubernetes.ociProgram));
   const signer = config.signing && (await signerOf(config.signing));
   const trust = await trustOf(config);
-  const gitops = gitopsOf(config);
+  const gitops = gitopsOf(config, configuration);
   const sync = new ArgoCdSyncWatcher(api, gitops, log);
   const { ociImage, registrySecret, registryCertificates, handoverSeconds } = kubernetes;
   return {

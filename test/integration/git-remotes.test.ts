@@ -7,6 +7,8 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, wr
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { GitOpsChange } from '../../src/activities/gitops/change.js';
+import { GitGitOpsRepository } from '../../src/activities/gitops/writer.js';
 import { ThroughlineError } from '../../src/domain/errors.js';
 import {
   authorizationFor,
@@ -18,9 +20,9 @@ import {
 import type { AccessSettings } from '../../src/policy/index.js';
 import { type FakeGitHub, type GitHttp, startGitHttp, startGitHub } from '../support/git-http.js';
 import { newKey, SSHD, type Sshd, startSshd } from '../support/sshd.js';
-import { git, remote, temporaryDirectory } from '../support/world.js';
+import { git, MANIFEST, remote, temporaryDirectory } from '../support/world.js';
 
-const FILES = { 'k8s/deployment.yaml': 'image: none\n', 'large.bin': 'x'.repeat(100_000) };
+const FILES = { 'k8s/deployment.yaml': MANIFEST, 'large.bin': 'x'.repeat(100_000) };
 
 let directory: string;
 beforeEach(() => {
@@ -117,11 +119,11 @@ describe.skipIf(!SSHD)(
 
     it('a deploy key reads and pushes, with the host’s keys in lines and in a file', async () => {
       use({ match: sshd.url, sshKey: writing, knownHosts: [sshd.knownHost] });
-      expect(await readAndPush(url)).toBe('image: none\n');
+      expect(await readAndPush(url)).toBe(MANIFEST);
       const file = join(directory, 'known hosts');
       writeFileSync(file, `# ours\n${sshd.knownHost}\n`);
       use({ match: sshd.url, sshKey: writing, knownHosts: file });
-      expect(await readAndPush(url, 'Deploy again')).toBe('image: none\n');
+      expect(await readAndPush(url, 'Deploy again')).toBe(MANIFEST);
       const log = execFileSync('git', ['-c', 'safe.directory=*', 'log', '--format=%s', 'main'], {
         cwd: join(home, 'ml.git'),
         encoding: 'utf8',
@@ -138,8 +140,8 @@ describe.skipIf(!SSHD)(
       const old = await startSshd(other, [plain.publicKey], repository, { accept: 'LANG' });
       try {
         use({ match: old.url, sshKey: plain.file, knownHosts: [old.knownHost] });
-        expect(await readAndPush(`${old.url}${repository}`)).toBe('image: none\n');
-        expect(await readAndPush(`${old.url}${repository}`, 'Again')).toBe('image: none\n');
+        expect(await readAndPush(`${old.url}${repository}`)).toBe(MANIFEST);
+        expect(await readAndPush(`${old.url}${repository}`, 'Again')).toBe(MANIFEST);
       } finally {
         await old.stop();
         rmSync(other, { recursive: true, force: true, maxRetries: 10 });
@@ -229,7 +231,7 @@ describe('over HTTP', () => {
 
   it('a token reads and pushes, and a build is given the same', async () => {
     use(token());
-    expect(await readAndPush(url)).toBe('image: none\n');
+    expect(await readAndPush(url)).toBe(MANIFEST);
     // It was asked once whether it gives files on demand.
     expect(existsSync(join((await open(url)).directory, 'throughline-on-demand'))).toBe(true);
     expect(git(join(root, 'ml.git'), 'log', '-1', '--format=%s', 'main').trim()).toBe('Deploy');
@@ -238,13 +240,59 @@ describe('over HTTP', () => {
     expect(await authorizationFor('http://127.0.0.1:1/ml.git', new AbortController().signal)).toBeUndefined();
   });
 
+  it('the GitOps writer gets in, and signs each of several commits of one push', async () => {
+    use(token());
+    const key = newKey(join(directory, 'signing'));
+    const signing = { format: 'ssh' as const, key: key.file };
+    const identity = { name: 'T', email: 't@localhost', signing };
+    const change = (release: string): GitOpsChange => ({
+      repository: url,
+      branch: 'main',
+      manifest: 'k8s/deployment.yaml',
+      committedAt: '2026-01-01T00:00:00.000Z',
+      message: {
+        release,
+        model: release,
+        environment: 'production',
+        modelId: 'tiny-1',
+        imageDigest: 'sha256:0',
+        sourceCommit: 'c',
+        datasetVersion: 'v1',
+        traceparent: '00-1-2-01',
+        requestedAt: '2026-01-01T00:00:00.000Z',
+      },
+      container: 'inference',
+      wish: {
+        kind: 'deploy',
+        desired: { image: `registry.example/ml/tiny:${release}`, env: {}, annotations: {} },
+      },
+    });
+    const changes = [change('rel-a'), change('rel-b')];
+    const options = { signal: new AbortController().signal, report: () => {} };
+    const writer = (cache: string) => new GitGitOpsRepository(join(directory, cache), identity);
+    const [first] = changes;
+    if (!first) throw new Error('there is none');
+    const written = await writer('writer').write(first, changes, options);
+    writeFileSync(join(directory, 'allowed'), `t@localhost ${key.publicKey}\n`);
+    const served = join(root, 'ml.git');
+    git(served, 'config', 'gpg.ssh.allowedSignersFile', join(directory, 'allowed'));
+    const commits = git(served, 'log', '-2', '--reverse', '--format=%H', 'main').trim().split('\n');
+    for (const commit of commits) git(served, 'verify-commit', commit);
+    expect(written).toMatchObject(commits.map((commit) => ({ commit })));
+    // I3: found again by a worker that knows nothing of it.
+    expect(await writer('another').write(first, changes, options)).toMatchObject(
+      written.map((one) => 'commit' in one && { commit: one.commit }),
+    );
+    expect(git(served, 'rev-list', '--count', 'main').trim()).toBe('3');
+  });
+
   it('a token that has changed is read anew, as mounted secrets are', async () => {
     writeFileSync(join(directory, 'token'), 'glpat-of-yesterday\n');
     use(token());
     const problem = await problemOf(readAndPush(url));
     expect(problem.code).toBe('TL_REPOSITORY_DENIED');
     writeFileSync(join(directory, 'token'), `${TOKEN}\n`);
-    expect(await readAndPush(url)).toBe('image: none\n');
+    expect(await readAndPush(url)).toBe(MANIFEST);
   });
 
   it('I9: a wrong token is denied, and not repeated', async () => {
@@ -336,7 +384,7 @@ describe('over HTTP', () => {
       // Where nothing is configured they are asked, as ever.
       useGitAccess(undefined);
       writeFileSync(store, `${server.url.replace('//', `//oauth2:${TOKEN}@`)}\n`);
-      expect(await readAndPush(url, 'By a helper')).toBe('image: none\n');
+      expect(await readAndPush(url, 'By a helper')).toBe(MANIFEST);
     } finally {
       delete process.env.GIT_CONFIG_GLOBAL;
     }

@@ -67,8 +67,8 @@ describe('a source', () => {
 describe('the workload that is watched', () => {
   const read: string[] = [];
   const gitops = {
-    async manifestAt({ manifest }: { manifest: string }) {
-      read.push(manifest);
+    async fileAt(_: unknown, __: unknown, path: string) {
+      read.push(path);
       return 'kind: Rollout\nmetadata: {name: digits}\nspec: {template: {spec: {containers: [{name: inference}]}}}';
     },
   } as unknown as GitOpsRepository;

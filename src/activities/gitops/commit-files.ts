@@ -58,6 +58,7 @@ export class CommitFiles {
   }
 
   private async load(paths: readonly string[]): Promise<void> {
+    await this.mirror.fetchFiles(this.commit, paths, this.signal);
     const { directory } = this.mirror;
     const found = await fileEntries(directory, this.commit, paths, this.signal);
     const readable = [...found.values()].filter(({ bytes }) => bytes <= MAX_MANIFEST_BYTES);

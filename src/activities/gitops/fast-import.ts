@@ -2,11 +2,13 @@
 // so that a commit costs the same in a repository of ten files and of ten thousand.
 import { randomUUID } from 'node:crypto';
 import { type CommitSha, parseCommitSha } from '../../domain/ids.js';
-import { gitBytes, type Mirror } from '../../git/index.js';
+import { gitBytes, type Mirror, signCommits } from '../../git/index.js';
+import type { CommitSigning } from '../../policy/index.js';
 
 export interface CommitIdentity {
   readonly name: string;
   readonly email: string;
+  readonly signing?: CommitSigning | undefined;
 }
 
 export interface NewCommit {
@@ -36,7 +38,8 @@ export async function makeCommits(
     importStream(ref, tip, identity, commits),
     signal,
   );
-  return marks.toString('utf8').trim().split('\n').map(parseCommitSha);
+  const made = marks.toString('utf8').trim().split('\n').map(parseCommitSha);
+  return identity.signing ? signCommits(mirror.directory, made, identity.signing, signal) : made;
 }
 
 /** What git-fast-import reads. Pure. */

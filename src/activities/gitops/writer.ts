@@ -6,7 +6,7 @@ import { ThroughlineError } from '../../domain/errors.js';
 import type { GitOpsBranch } from '../../domain/gitops.js';
 import { type CommitSha, parseCommitSha } from '../../domain/ids.js';
 import { redact } from '../../domain/urls.js';
-import { classifyPushFailure, gitBytes, lastLines, Mirror, remoteFailure } from '../../git/index.js';
+import { Mirror, pushFailure } from '../../git/index.js';
 import { BranchLog } from './branch-log.js';
 import type {
   GitOpsChange,
@@ -35,7 +35,7 @@ export class GitGitOpsRepository implements GitOpsRepository {
 
   async check(edit: GitOpsEdit, { signal, report }: WriteOptions): Promise<void> {
     report(`checking ${edit.manifest} in ${redact(edit.repository)}`);
-    const mirror = await Mirror.open(this.cache, edit.repository);
+    const mirror = await Mirror.open(this.cache, edit.repository, 'gitops');
     const tip = await mirror.fetchBranch(edit.branch, signal);
     await editsOf(edit, await CommitFiles.of(mirror, tip, [edit.manifest], signal));
   }
@@ -45,7 +45,7 @@ export class GitGitOpsRepository implements GitOpsRepository {
     changes: readonly GitOpsChange[],
     { signal, report }: WriteOptions,
   ): Promise<Written[]> {
-    const mirror = await Mirror.open(this.cache, repository);
+    const mirror = await Mirror.open(this.cache, repository, 'gitops');
     const settled = new Map<GitOpsChange, Written>();
     // What is pushed at once: fewer after each time that somebody was faster, because a smaller push takes less time; and
     // fewer where one of them is refused, until that one is alone.
@@ -94,7 +94,7 @@ export class GitGitOpsRepository implements GitOpsRepository {
   async find(change: GitOpsChange, { signal, report }: WriteOptions): Promise<CommitSha | undefined> {
     const { repository, branch, message } = change;
     report(`looking for the commit in ${redact(repository)}`);
-    const mirror = await Mirror.open(this.cache, repository);
+    const mirror = await Mirror.open(this.cache, repository, 'gitops');
     const tip = await mirror.fetchBranch(branch, signal);
     const log = await this.logOf(mirror, branch, tip, signal);
     return log.commitOf(message.release, message.environment);
@@ -108,7 +108,7 @@ export class GitGitOpsRepository implements GitOpsRepository {
   ): Promise<Revision> {
     if (revision === commit) return 'ours';
     if (!/^[0-9a-f]{40}$/.test(revision)) return 'unknown';
-    const mirror = await Mirror.open(this.cache, change.repository);
+    const mirror = await Mirror.open(this.cache, change.repository, 'gitops');
     if (!(await mirror.has(revision, signal))) return 'unknown';
     const found = parseCommitSha(revision);
     if (await mirror.isAncestor(found, commit)) return 'older';
@@ -126,7 +126,7 @@ export class GitGitOpsRepository implements GitOpsRepository {
     path: string,
     signal: AbortSignal,
   ): Promise<string | undefined> {
-    const mirror = await Mirror.open(this.cache, repository);
+    const mirror = await Mirror.open(this.cache, repository, 'gitops');
     await mirror.has(commit, signal);
     return (await CommitFiles.of(mirror, commit, [path], signal)).read(path);
   }
@@ -137,7 +137,7 @@ export class GitGitOpsRepository implements GitOpsRepository {
     directory: string,
     signal: AbortSignal,
   ): Promise<boolean> {
-    const mirror = await Mirror.open(this.cache, repository);
+    const mirror = await Mirror.open(this.cache, repository, 'gitops');
     const files = mirror.files(await mirror.fetchBranch(branch, signal));
     // As Kustomize looks for its file.
     for (const name of ['kustomization.yaml', 'kustomization.yml', 'Kustomization']) {
@@ -147,7 +147,7 @@ export class GitGitOpsRepository implements GitOpsRepository {
   }
 
   async defaultBranch(repository: string, signal: AbortSignal): Promise<string | undefined> {
-    return (await Mirror.open(this.cache, repository)).defaultBranch(signal);
+    return (await Mirror.open(this.cache, repository, 'gitops')).defaultBranch(signal);
   }
 
   private async logOf(
@@ -191,23 +191,13 @@ async function push(
 ): Promise<'done' | 'overtaken' | { readonly refused: ThroughlineError }> {
   try {
     const refspec = `${commit}:refs/heads/${branch}`;
-    await gitBytes(
-      mirror.directory,
-      ['push', '--porcelain', '--no-verify', '--', mirror.repository, refspec],
-      '',
-    );
+    await mirror.bytes(['push', '--porcelain', '--no-verify', '--', mirror.repository, refspec]);
     return 'done';
   } catch (error) {
-    const text = redact(error instanceof Error ? error.message : String(error));
-    const failure = classifyPushFailure(text);
+    const failure = pushFailure(mirror.repository, branch, error);
     if (failure === 'raced') return 'overtaken';
-    if (failure === 'unknown') throw remoteFailure(mirror.repository, error);
-    const refused = new ThroughlineError(
-      'TL_PUSH_REJECTED',
-      `${redact(mirror.repository)} refuses the push to ${branch}`,
-      { found: lastLines(text, 5) },
-    );
-    return { refused };
+    if (failure.code !== 'TL_PUSH_REJECTED') throw failure;
+    return { refused: failure };
   }
 }
 
