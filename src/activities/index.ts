@@ -78,6 +78,27 @@ export interface DeploymentChange {
   readonly committedAt: string;
 }
 
+/** What somebody asks of the writer of a branch: that releases stay away from a target, or may come again. */
+export interface HoldRequest {
+  /** Of the request; it takes the place that a release has. */
+  readonly release: string;
+  readonly model: string;
+  readonly environment: string;
+  readonly repository: string;
+  readonly branch: string;
+  readonly manifest: string;
+  readonly container: string;
+  readonly kustomize?: KustomizeTarget | undefined;
+  readonly helm?: HelmTarget | undefined;
+  readonly held: boolean;
+  readonly reason: string;
+  readonly by: string;
+  readonly requestedAt: string;
+}
+
+/** What the writer of a branch is asked for. */
+export type WriterRequest = DeploymentChange | HoldRequest;
+
 export interface DeploymentWait {
   readonly change: DeploymentChange;
   readonly commit: CommitSha;
@@ -144,7 +165,7 @@ export interface Activities {
    */
   writeDeployments(
     branch: GitOpsBranch,
-    changes: readonly DeploymentChange[],
+    changes: readonly WriterRequest[],
   ): Promise<readonly WrittenDeployment[]>;
   /** Waits until the cluster runs a commit (I5). Idempotent: it only looks, and asks for a refresh. */
   awaitDeployment(wait: DeploymentWait): Promise<SyncedDeployment>;

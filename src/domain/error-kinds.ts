@@ -65,6 +65,11 @@ export const ERROR_KINDS = {
     'The endpoint of OpenLineage did not take an event.',
     'Nothing to do where it comes back: events are kept in the lineage store, and sent in their order. Look at OPENLINEAGE_URL and OPENLINEAGE_API_KEY otherwise.',
   ),
+  TL_CHANGED_BY_HAND: kind(
+    409,
+    'Somebody changed by hand what the release would set, after it had been asked for.',
+    'Look at the commit that the message names; a new release replaces what it changed, this one does not.',
+  ),
   TL_COLLECTOR_UNREACHABLE: kind(
     503,
     'The OTLP endpoint did not take the spans.',
@@ -391,6 +396,11 @@ export const ERROR_KINDS = {
     504,
     'Argo CD did not run the commit before the deadline.',
     'The message says how far it came. The GitOps commit stands, and may still be synced; `argocd.timeout` in the plan sets the deadline.',
+  ),
+  TL_TARGET_HELD: kind(
+    409,
+    'Somebody keeps releases away from the target.',
+    'Read the reason, and ask whoever gave it; `throughline unhold MODEL --environment E` lets releases in again.',
   ),
   TL_TEMPORAL_UNAVAILABLE: kind(
     503,

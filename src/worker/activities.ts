@@ -7,7 +7,7 @@ import type { SyncWatcher } from '../activities/argocd/watcher.js';
 import type { ImageBuilder } from '../activities/build/builder.js';
 import type { DriftChecker } from '../activities/drift/checker.js';
 import type { GitOpsRepository, Written } from '../activities/gitops/change.js';
-import { gitOpsChange, placeholderEdit, targetOf } from '../activities/gitops/deployment.js';
+import { deployChange, gitOpsChange, placeholderEdit, targetOf } from '../activities/gitops/deployment.js';
 import type { Activities, DeploymentChange, PreparedRelease, WorkerSettings } from '../activities/index.js';
 import type { EvidenceStore } from '../activities/registry/evidence.js';
 import { pinned } from '../activities/registry/oci-program.js';
@@ -185,7 +185,7 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
         const { repository, branch, traceparent, imageDigest } = change;
         const target = { application, namespace, repository, branch, ...targetOf(change) };
         return sync.wait(
-          { ...target, change: gitOpsChange(change), commit, traceparent, imageDigest, deadline },
+          { ...target, change: deployChange(change), commit, traceparent, imageDigest, deadline },
           context,
         );
       }),
@@ -193,7 +193,7 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
     findDeployment: (change) =>
       run(async (context) => {
         await desk.withdraw(change, change, context.signal);
-        const commit = await gitops.find(gitOpsChange(change), context);
+        const commit = await gitops.find(deployChange(change), context);
         return commit && committed(change, commit);
       }, PATIENT),
 

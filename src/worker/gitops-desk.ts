@@ -10,7 +10,7 @@ import {
   WorkflowUpdateFailedError,
   WorkflowUpdateStage,
 } from '@temporalio/client';
-import type { DeploymentChange } from '../activities/index.js';
+import type { WriterRequest } from '../activities/index.js';
 import { messageOf } from '../domain/errors.js';
 import {
   type DeploymentKey,
@@ -60,7 +60,7 @@ export class GitOpsDesk {
    * Asks the branch's writer for a deployment, and waits for its answer. Where the signal is sooner, what has been asked for
    * is still written, or has to be withdrawn.
    */
-  write(change: DeploymentChange, options: AskOptions): Promise<WrittenDeployment> {
+  write(change: WriterRequest, options: AskOptions): Promise<WrittenDeployment> {
     return this.branch(change).write(change, options);
   }
 
@@ -89,7 +89,7 @@ export class GitOpsDesk {
 }
 
 interface Asked {
-  readonly change: DeploymentChange;
+  readonly change: WriterRequest;
   readonly answer: Promise<WrittenDeployment>;
   readonly resolve: (written: WrittenDeployment) => void;
   readonly reject: (error: unknown) => void;
@@ -112,7 +112,7 @@ class BranchDesk {
     private readonly closing: AbortSignal,
   ) {}
 
-  async write(change: DeploymentChange, { signal, report }: AskOptions): Promise<WrittenDeployment> {
+  async write(change: WriterRequest, { signal, report }: AskOptions): Promise<WrittenDeployment> {
     report('waiting for the writer of the branch');
     const asked = this.asked.get(keyOf(change)) ?? this.ask(change);
     asked.reports.add(report);
@@ -147,7 +147,7 @@ class BranchDesk {
     }
   }
 
-  private ask(change: DeploymentChange): Asked {
+  private ask(change: WriterRequest): Asked {
     const { promise: answer, resolve, reject } = withResolvers<WrittenDeployment>();
     answer.catch(() => undefined); // nobody may wait any more
     const asked: Asked = { change, answer, resolve, reject, reports: new Set(), accepted: undefined };
@@ -210,7 +210,7 @@ class BranchDesk {
       const handle = await client.workflow.startUpdateWithStart<
         Workflow,
         readonly WrittenDeployment[],
-        [readonly DeploymentChange[]]
+        [readonly WriterRequest[]]
       >(WRITE_UPDATE, {
         args: [batch.map(({ change }) => change)],
         waitForStage: WorkflowUpdateStage.ACCEPTED,

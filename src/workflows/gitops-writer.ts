@@ -16,7 +16,7 @@ import {
   sleep,
   workflowInfo,
 } from '@temporalio/workflow';
-import type { DeploymentChange } from '../activities/index.js';
+import type { WriterRequest } from '../activities/index.js';
 import type { Problem } from '../domain/errors.js';
 import type { DeploymentKey, GitOpsBranch, WriterState, WrittenDeployment } from '../domain/gitops.js';
 import {
@@ -29,7 +29,7 @@ import { problemOf } from './failures.js';
 import { activities } from './policies.js';
 import { type QueuedDeployment, WriterQueue } from './writer-queue.js';
 
-const writeUpdate = defineUpdate<readonly WrittenDeployment[], [readonly DeploymentChange[]]>(WRITE_UPDATE);
+const writeUpdate = defineUpdate<readonly WrittenDeployment[], [readonly WriterRequest[]]>(WRITE_UPDATE);
 const withdrawUpdate = defineUpdate<WrittenDeployment | undefined, [DeploymentKey]>(WITHDRAW_UPDATE);
 const stateQuery = defineQuery<WriterState>(WRITER_STATE_QUERY);
 
@@ -55,13 +55,13 @@ export async function writeGitOps(branch: GitOpsBranch, options: WriterOptions =
 
   setHandler(
     writeUpdate,
-    async (changes: readonly DeploymentChange[]): Promise<readonly WrittenDeployment[]> => {
+    async (changes: readonly WriterRequest[]): Promise<readonly WrittenDeployment[]> => {
       const asked = changes.map((change) => queue.ask(change));
       await condition(() => asked.every(({ state }) => state === 'settled'));
       return asked.map(({ written }) => written ?? { withdrawn: true });
     },
     {
-      validator: (_: readonly DeploymentChange[]) => {
+      validator: (_: readonly WriterRequest[]) => {
         if (renewing) throw ApplicationFailure.nonRetryable('The writer begins a new run', WRITER_RENEWS);
       },
     },

@@ -354,7 +354,10 @@ function outcomeOf(error: unknown): Outcome {
   if (error instanceof LeaseExpired) return { status: 'CANCELED', reason: error.message };
   if (isCancellation(error)) return { status: 'CANCELED', reason: 'canceled on request' };
   const problem = problemOf(error);
-  if (problem.code === 'TL_RELEASE_SUPERSEDED') return { status: 'SUPERSEDED', problem };
+  // People come first, whether they have changed the target by hand, or keep releases away from it.
+  if (problem.code === 'TL_RELEASE_SUPERSEDED' || problem.code === 'TL_CHANGED_BY_HAND')
+    return { status: 'SUPERSEDED', problem };
+  if (problem.code === 'TL_TARGET_HELD') return { status: 'REJECTED', problem };
   return { status: 'FAILED', problem };
 }
 

@@ -1,10 +1,10 @@
 // What the writer of a branch has been asked for, and in which order it is written: in turns among models, so that none
 // waits for another's flood, and within a model in the order in which releases were asked for. Pure.
-import type { DeploymentChange } from '../activities/index.js';
+import type { WriterRequest } from '../activities/index.js';
 import { type DeploymentKey, keyOf, type WrittenDeployment } from '../domain/gitops.js';
 
 export interface QueuedDeployment {
-  readonly change: DeploymentChange;
+  readonly change: WriterRequest;
   state: 'waiting' | 'writing' | 'settled';
   written?: WrittenDeployment;
   /** Rounds that ended in an unexpected error with it. */
@@ -16,7 +16,7 @@ export class WriterQueue {
   private entries: QueuedDeployment[] = [];
 
   /** Adds a deployment. One that is there already is the same: its release asks again after a worker was lost. */
-  ask(change: DeploymentChange): QueuedDeployment {
+  ask(change: WriterRequest): QueuedDeployment {
     const known = this.find(change);
     if (known) return known;
     const entry: QueuedDeployment = { change, state: 'waiting', failures: 0 };

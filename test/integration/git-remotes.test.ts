@@ -262,10 +262,8 @@ describe('over HTTP', () => {
         requestedAt: '2026-01-01T00:00:00.000Z',
       },
       container: 'inference',
-      wish: {
-        kind: 'deploy',
-        desired: { image: `registry.example/ml/tiny:${release}`, env: {}, annotations: {} },
-      },
+      kind: 'deploy',
+      desired: { image: `registry.example/ml/tiny:${release}`, env: {}, annotations: {} },
     });
     const changes = [change('rel-a'), change('rel-b')];
     const options = { signal: new AbortController().signal, report: () => {} };

@@ -51,13 +51,11 @@ function change(release: string, more: Partial<GitOpsChange['message']> = {}): G
       ...more,
     },
     container: 'inference',
-    wish: {
-      kind: 'deploy',
-      desired: {
-        image: `registry.example/ml/tiny:${release}@sha256:${'0'.repeat(64)}`,
-        env: { MODEL_ID: release },
-        annotations: {},
-      },
+    kind: 'deploy',
+    desired: {
+      image: `registry.example/ml/tiny:${release}@sha256:${'0'.repeat(64)}`,
+      env: { MODEL_ID: release },
+      annotations: {},
     },
   };
 }

@@ -2,7 +2,7 @@
 import type { CommitSha, Digest } from '../../domain/ids.js';
 import type { Observation } from '../../domain/observation.js';
 import type { SyncedDeployment } from '../../domain/release.js';
-import type { GitOpsChange } from '../gitops/change.js';
+import type { DeployChange } from '../gitops/change.js';
 import type { DeployTarget } from '../gitops/edit.js';
 
 export interface SyncTarget extends DeployTarget {
@@ -14,7 +14,7 @@ export interface SyncTarget extends DeployTarget {
 }
 
 export interface ExpectedDeployment extends SyncTarget {
-  readonly change: GitOpsChange;
+  readonly change: DeployChange;
   readonly commit: CommitSha;
   /** What the pods' annotation must say. */
   readonly traceparent: string;

@@ -2,25 +2,34 @@
 import type { ThroughlineError } from '../../domain/errors.js';
 import type { GitOpsBranch } from '../../domain/gitops.js';
 import type { CommitSha } from '../../domain/ids.js';
-import type { DeployMessage } from './commit-message.js';
+import type { DeployMessage, HoldMessage } from './commit-message.js';
 import type { DeployTarget, DesiredState } from './target.js';
 
-/** What is to become of a target. */
-export type Wish =
-  | { readonly kind: 'deploy'; readonly desired: DesiredState }
-  /** Keeps releases away from it, or no longer (undefined). */
-  | { readonly kind: 'hold'; readonly hold: string | undefined };
+interface EditedTarget extends GitOpsBranch, DeployTarget {}
 
-/** Made anew on each tip. */
-export interface GitOpsEdit extends GitOpsBranch, DeployTarget {
-  readonly wish: Wish;
+/** Sets a target's fields. Made anew on each tip. */
+export interface DeployEdit extends EditedTarget {
+  readonly kind: 'deploy';
+  readonly desired: DesiredState;
 }
 
-export interface GitOpsChange extends GitOpsEdit {
-  readonly message: DeployMessage;
+/** Keeps releases away from a target, or no longer (undefined). */
+export interface HoldEdit extends EditedTarget {
+  readonly kind: 'hold';
+  readonly hold: string | undefined;
+}
+
+export type GitOpsEdit = DeployEdit | HoldEdit;
+
+interface Committed<Message> {
+  readonly message: Message;
   /** ISO 8601; date of the commit. */
   readonly committedAt: string;
 }
+
+export type DeployChange = DeployEdit & Committed<DeployMessage>;
+export type HoldChange = HoldEdit & Committed<HoldMessage>;
+export type GitOpsChange = DeployChange | HoldChange;
 
 /** What became of a change: its commit, found or made, or why there is none. */
 export type Written =
@@ -59,9 +68,9 @@ export interface GitOpsRepository {
    */
   write(branch: GitOpsBranch, changes: readonly GitOpsChange[], options: WriteOptions): Promise<Written[]>;
   /** The commit that {@link write} made, where it got through. Changes nothing. */
-  find(change: GitOpsChange, options: WriteOptions): Promise<CommitSha | undefined>;
+  find(change: DeployChange, options: WriteOptions): Promise<CommitSha | undefined>;
   /** Judges a revision by git's own history. Throws TL_RELEASE_SUPERSEDED where a newer release replaced ours in it. */
-  relation(change: GitOpsChange, commit: CommitSha, revision: string, signal: AbortSignal): Promise<Revision>;
+  relation(change: DeployChange, commit: CommitSha, revision: string, signal: AbortSignal): Promise<Revision>;
   /** A file as it is at a commit; undefined where there is none. */
   fileAt(
     branch: GitOpsBranch,

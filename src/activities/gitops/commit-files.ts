@@ -48,6 +48,11 @@ export class CommitFiles {
     });
   }
 
+  /** The id of a file's content, as the commit has it. */
+  objectOf(path: string): string | undefined {
+    return this.entries.get(normalizePath(path))?.object;
+  }
+
   /** Lays a change on top; gives it as a commit has it. */
   apply(edits: readonly FileEdit[]): NewCommit['files'] {
     return edits.map(({ path, text }) => {

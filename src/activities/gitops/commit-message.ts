@@ -2,18 +2,33 @@
 // (I3), and how a release sees that a newer one was there before it (I4).
 import type { ApprovalRecord } from '../../domain/approval.js';
 
-export interface DeployMessage {
+/** Of a commit by which somebody keeps releases away from a target, with the reason; and of one that lifts that. */
+export const HOLD_TRAILER = 'Throughline-Hold';
+export const UNHOLD_TRAILER = 'Throughline-Unhold';
+
+/** A model in an environment. */
+export interface TargetName {
+  readonly model: string;
+  readonly environment: string;
+}
+
+/** What holds a target, or lifts that. */
+export interface HoldMessage extends TargetName {
+  readonly kind: 'hold' | 'unhold';
+  readonly reason: string;
+  readonly by: string;
+}
+
+export interface DeployMessage extends TargetName {
   readonly release: string;
   readonly traceparent: string;
   /** As the caller sent them, where it did. */
   readonly tracestate?: string | undefined;
   readonly baggage?: string | undefined;
-  readonly model: string;
   readonly modelId: string;
   readonly imageDigest: string;
   readonly sourceCommit: string;
   readonly datasetVersion: string;
-  readonly environment: string;
   /** When the release was asked for. ISO 8601, UTC: the order between releases of one model. */
   readonly requestedAt: string;
   /** Who let it go there, where somebody had to. */
@@ -39,6 +54,14 @@ export function formatMessage(message: DeployMessage): string {
   };
   const lines = Object.entries(trailers).map(([name, value]) => `${name}: ${oneLine(value)}`);
   return `Deploy model ${oneLine(message.modelId)} with trace ${message.traceparent}\n\n${lines.join('\n')}\n`;
+}
+
+export function formatHold({ kind, model, environment, reason, by }: HoldMessage): string {
+  const trailer = kind === 'hold' ? HOLD_TRAILER : UNHOLD_TRAILER;
+  const subject = `${kind === 'hold' ? 'Hold' : 'Let releases into'} ${oneLine(model)} in ${oneLine(environment)}`;
+  const trailers = { [trailer]: reason, Model: model, Environment: environment, 'Requested-By': by };
+  const lines = Object.entries(trailers).map(([name, value]) => `${name}: ${oneLine(value)}`);
+  return `${subject}\n\n${lines.join('\n')}\n`;
 }
 
 /** What a deploying commit says of itself. */

@@ -1,7 +1,7 @@
 // A deployment as the writer takes it: which fields of the target it sets, and what its commit says.
 import { ATTR, RESOURCE_ANNOTATION_PREFIX, TRACE_ANNOTATION } from '../../telemetry/attributes.js';
-import type { DeploymentChange } from '../index.js';
-import type { GitOpsChange, GitOpsEdit } from './change.js';
+import type { DeploymentChange, HoldRequest, WriterRequest } from '../index.js';
+import type { DeployChange, GitOpsChange, GitOpsEdit, HoldChange } from './change.js';
 import {
   type DeployTarget,
   type DesiredState,
@@ -10,13 +10,32 @@ import {
   RELEASE_ANNOTATION,
 } from './target.js';
 
-export function gitOpsChange(change: DeploymentChange): GitOpsChange {
+/** What the writer of a branch was asked for, as it is written. */
+export function gitOpsChange(asked: WriterRequest): GitOpsChange {
+  return 'reason' in asked ? holdChange(asked) : deployChange(asked);
+}
+
+function holdChange(asked: HoldRequest): HoldChange {
+  const { repository, branch, held, model, environment, reason, by, requestedAt } = asked;
+  return {
+    repository,
+    branch,
+    ...targetOf(asked),
+    kind: 'hold',
+    hold: held ? reason : undefined,
+    committedAt: requestedAt,
+    message: { kind: held ? 'hold' : 'unhold', model, environment, reason, by },
+  };
+}
+
+export function deployChange(change: DeploymentChange): DeployChange {
   const { repository, branch, committedAt } = change;
   return {
     repository,
     branch,
     ...targetOf(change),
-    wish: { kind: 'deploy', desired: desiredOf(change) },
+    kind: 'deploy',
+    desired: desiredOf(change),
     committedAt,
     message: {
       release: change.release,
@@ -67,5 +86,5 @@ export function placeholderEdit(
     env: { [MODEL_VARIABLE]: 'check' },
     annotations: { [TRACE_ANNOTATION]: 'check', [MODEL_ANNOTATION]: 'check' },
   };
-  return { repository, branch, ...targetOf(target), wish: { kind: 'deploy', desired } };
+  return { repository, branch, ...targetOf(target), kind: 'deploy', desired };
 }

@@ -4,16 +4,17 @@
 //   I3  One commit per release and environment. Before anything is made the branch is searched for the release's own
 //       commit, so an attempt whose reply was lost is found again. Author, date, parent and content are functions of the
 //       releases, so that two attempts on the same tip make the very same commits.
-//   I4  A release that was asked for earlier than what is deployed gives way.
+//   I4  A release that was asked for earlier than what is deployed gives way; and so it does to people (people.ts).
 import { ThroughlineError } from '../../domain/errors.js';
 import type { CommitSha } from '../../domain/ids.js';
 import type { Mirror } from '../../git/index.js';
 import type { BranchLog } from './branch-log.js';
 import type { GitOpsChange, GitOpsEdit, Written } from './change.js';
 import { CommitFiles } from './commit-files.js';
-import { type DeployMessage, type DeployTrailers, formatMessage } from './commit-message.js';
+import { type DeployMessage, type DeployTrailers, formatHold, formatMessage } from './commit-message.js';
 import { editHold, editTarget } from './edit.js';
 import { type CommitIdentity, makeCommits, type NewCommit } from './fast-import.js';
+import { isHeldByCommit, refuseIfDecided, refuseIfHeld, touchedSince } from './people.js';
 import type { FileEdit, ReadFile } from './target.js';
 
 export interface Round {
@@ -37,21 +38,34 @@ export async function prepareRound(
   const ahead: DeployMessage[] = [];
   const manifests = changes.map(({ manifest }) => manifest);
   const files = await CommitFiles.of(mirror, tip, manifests, signal);
+  const touched = await touchedSince(mirror, log, changes, files, signal);
   for (const change of changes) {
-    const { message } = change;
-    const own = log.commitOf(message.release, message.environment);
+    const own = change.kind === 'deploy' && log.commitOf(change.message.release, change.message.environment);
     if (own) {
       settled.set(change, { commit: own });
       continue;
     }
+    const since = touched.get(change);
+    const range = since && { since, tip };
     try {
-      refuseIfSuperseded(log, message);
-      const before = ahead.find((other) => isNewer(other, message));
-      if (before) throw superseded(message, before.release, before.requestedAt);
+      if (change.kind === 'deploy') {
+        refuseIfSuperseded(log, change.message);
+        const before = ahead.find((other) => isNewer(other, change.message));
+        if (before) throw superseded(change.message, before.release, before.requestedAt);
+        await refuseIfHeld(change, files);
+        if (range) await refuseIfDecided(mirror, range, change, files, signal);
+      }
       const edits = await editsOf(change, files);
-      const commit = { message: formatMessage(message), date: change.committedAt, files: files.apply(edits) };
-      made.push([change, commit]);
-      ahead.push(message);
+      if (change.kind === 'hold' && edits.length === 0) {
+        const lifts = range && change.hold === undefined;
+        if (!lifts || !(await isHeldByCommit(mirror, range, change, files, signal))) {
+          settled.set(change, { commit: tip }); // it says so already
+          continue;
+        }
+      }
+      const message = change.kind === 'hold' ? formatHold(change.message) : formatMessage(change.message);
+      made.push([change, { message, date: change.committedAt, files: files.apply(edits) }]);
+      if (change.kind === 'deploy') ahead.push(change.message);
     } catch (error) {
       if (!(error instanceof ThroughlineError)) throw error;
       settled.set(change, { refused: error });
@@ -75,9 +89,7 @@ export async function prepareRound(
 /** What a change does to the files as they are. Throws where it cannot be made. */
 export function editsOf(edit: GitOpsEdit, files: CommitFiles): Promise<readonly FileEdit[]> {
   const read: ReadFile = (path) => files.read(path);
-  return edit.wish.kind === 'deploy'
-    ? editTarget(edit, edit.wish.desired, read)
-    : editHold(edit, edit.wish.hold, read);
+  return edit.kind === 'deploy' ? editTarget(edit, edit.desired, read) : editHold(edit, edit.hold, read);
 }
 
 /** I4: the last release of this model and environment that was written to the branch must not be newer than ours. */

@@ -9,6 +9,7 @@ import { redact } from '../../domain/urls.js';
 import { Mirror, pushFailure } from '../../git/index.js';
 import { BranchLog } from './branch-log.js';
 import type {
+  DeployChange,
   GitOpsChange,
   GitOpsEdit,
   GitOpsRepository,
@@ -18,6 +19,7 @@ import type {
 } from './change.js';
 import { CommitFiles } from './commit-files.js';
 import type { CommitIdentity } from './fast-import.js';
+import { refuseIfHeld } from './people.js';
 import { editsOf, prepareRound, refuseIfSuperseded } from './round.js';
 
 /** How often a push may be overtaken within one call; the caller's own retries come after that. */
@@ -37,7 +39,9 @@ export class GitGitOpsRepository implements GitOpsRepository {
     report(`checking ${edit.manifest} in ${redact(edit.repository)}`);
     const mirror = await Mirror.open(this.cache, edit.repository, 'gitops');
     const tip = await mirror.fetchBranch(edit.branch, signal);
-    await editsOf(edit, await CommitFiles.of(mirror, tip, [edit.manifest], signal));
+    const files = await CommitFiles.of(mirror, tip, [edit.manifest], signal);
+    await editsOf(edit, files);
+    await refuseIfHeld(edit, files);
   }
 
   async write(
@@ -91,7 +95,7 @@ export class GitGitOpsRepository implements GitOpsRepository {
     return changes.map((change) => settled.get(change) ?? { refused: neverSettled() });
   }
 
-  async find(change: GitOpsChange, { signal, report }: WriteOptions): Promise<CommitSha | undefined> {
+  async find(change: DeployChange, { signal, report }: WriteOptions): Promise<CommitSha | undefined> {
     const { repository, branch, message } = change;
     report(`looking for the commit in ${redact(repository)}`);
     const mirror = await Mirror.open(this.cache, repository, 'gitops');
@@ -101,7 +105,7 @@ export class GitGitOpsRepository implements GitOpsRepository {
   }
 
   async relation(
-    change: GitOpsChange,
+    change: DeployChange,
     commit: CommitSha,
     revision: string,
     signal: AbortSignal,
