@@ -15,6 +15,7 @@ import type { TraceCarrier } from '../domain/trace.js';
 import type { HelmTarget, JobManifest, KustomizeTarget, Plan } from '../plan/index.js';
 import type { SpanRecord } from '../telemetry/projection.js';
 import type { ImageBuild } from './build/builder.js';
+import type { SaidFields } from './gitops/target.js';
 import type { LogPage, TrainingJob } from './training/runner.js';
 
 /** What the first activity finds out; everything after it works from this, out of history. */
@@ -96,8 +97,13 @@ export interface HoldRequest {
   readonly requestedAt: string;
 }
 
+/** What a release asks of the writer whose deployment does not do. */
+export interface RollbackRequest extends DeploymentChange {
+  readonly rollback: { readonly reason: string /** ISO 8601. */; readonly at: string };
+}
+
 /** What the writer of a branch is asked for. */
-export type WriterRequest = DeploymentChange | HoldRequest;
+export type WriterRequest = DeploymentChange | HoldRequest | RollbackRequest;
 
 export interface DeploymentWait {
   readonly change: DeploymentChange;
@@ -106,6 +112,15 @@ export interface DeploymentWait {
   readonly namespace: string;
   /** ISO 8601: until when. */
   readonly deadline: string;
+  /** The commit takes the change back: what is waited for is what was there before. */
+  readonly restores?: SaidFields | undefined;
+}
+
+/** A deployment that was taken back. */
+export interface RolledBackDeployment {
+  readonly commit: CommitSha;
+  /** What the target's fields say now. */
+  readonly restored: SaidFields;
 }
 
 /** How far the traces of all releases have been sent. */
@@ -167,6 +182,8 @@ export interface Activities {
     branch: GitOpsBranch,
     changes: readonly WriterRequest[],
   ): Promise<readonly WrittenDeployment[]>;
+  /** Has the branch's writer take a deployment back. Idempotent by the commit's Rollback-Of. */
+  rollBackDeployment(request: RollbackRequest): Promise<RolledBackDeployment>;
   /** Waits until the cluster runs a commit (I5). Idempotent: it only looks, and asks for a refresh. */
   awaitDeployment(wait: DeploymentWait): Promise<SyncedDeployment>;
   /** Takes back a deployment that was interrupted; gives its commit, where it got through. Idempotent. */

@@ -24,7 +24,9 @@ export interface DeploymentKey {
   readonly environment: string;
 }
 
-export const keyOf = ({ release, environment }: DeploymentKey) => `${release}/${environment}`;
+/** A rollback of it is another thing to write. */
+export const keyOf = ({ release, environment, ...more }: DeploymentKey & { readonly rollback?: unknown }) =>
+  `${release}/${environment}${more.rollback === undefined ? '' : '/rollback'}`;
 
 /** How much the writer of a branch has to do, and what keeps it from that. */
 export interface WriterState {

@@ -119,6 +119,8 @@ export interface GitOpsCommit {
   readonly commit: CommitSha;
   /** What Argo CD made of it, where it was waited for. */
   readonly synced?: SyncedDeployment | undefined;
+  /** By which commit the release took it back itself, and why. */
+  readonly rolledBack?: { readonly commit: CommitSha; readonly reason: string } | undefined;
 }
 
 /** A commit that runs (I5). Times are those of the things themselves. */

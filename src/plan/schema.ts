@@ -159,6 +159,12 @@ const deploy = z
       .optional()
       .describe('The container whose image and environment are set, of a plain manifest'),
     ...targetKeys,
+    rollback: z
+      .enum(['none', 'automatic'])
+      .default('none')
+      .describe(
+        'Whether a deployment that does not become healthy, or does not pass its checks, is taken back by the release itself',
+      ),
     argocd: z
       .strictObject({
         application: label,

@@ -7,8 +7,20 @@ import type { SyncWatcher } from '../activities/argocd/watcher.js';
 import type { ImageBuilder } from '../activities/build/builder.js';
 import type { DriftChecker } from '../activities/drift/checker.js';
 import type { GitOpsRepository, Written } from '../activities/gitops/change.js';
-import { deployChange, gitOpsChange, placeholderEdit, targetOf } from '../activities/gitops/deployment.js';
-import type { Activities, DeploymentChange, PreparedRelease, WorkerSettings } from '../activities/index.js';
+import {
+  deployChange,
+  gitOpsChange,
+  placeholderEdit,
+  restoredChange,
+  targetOf,
+} from '../activities/gitops/deployment.js';
+import type {
+  Activities,
+  DeploymentChange,
+  PreparedRelease,
+  RollbackRequest,
+  WorkerSettings,
+} from '../activities/index.js';
 import type { EvidenceStore } from '../activities/registry/evidence.js';
 import { pinned } from '../activities/registry/oci-program.js';
 import type { Registry } from '../activities/registry/registry.js';
@@ -16,6 +28,7 @@ import type { ReleaseSource } from '../activities/source/prepare.js';
 import type { JobRunner } from '../activities/training/runner.js';
 import { ThroughlineError } from '../domain/errors.js';
 import type { WrittenDeployment } from '../domain/gitops.js';
+import type { CommitSha } from '../domain/ids.js';
 import type { Traced } from '../domain/observation.js';
 import type { GitOpsCommit } from '../domain/release.js';
 import { eventsIdOf } from '../domain/temporal-names.js';
@@ -113,6 +126,23 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
     }
   };
 
+  /** Has a change written by its branch's writer. A cancellation takes back what is not written yet (I6). */
+  const written = async (
+    change: DeploymentChange | RollbackRequest,
+    context: ActivityContext,
+  ): Promise<CommitSha> => {
+    const { signal, observe } = context;
+    const answer = await desk.write(change, context).catch((error: unknown) => {
+      if (!signal.aborted || isShutdown(signal.reason)) throw error; // the next attempt asks again
+      return desk.withdraw(change, change, new AbortController().signal);
+    });
+    if (!answer || 'withdrawn' in answer) throw new CancelledFailure('The change was withdrawn');
+    if ('problem' in answer) throw ThroughlineError.from(answer.problem);
+    const { commit, pushed } = answer;
+    if (pushed) observe(pushObservation({ repository: redact(change.repository), commit, ...pushed }));
+    return commit;
+  };
+
   return {
     prepareRelease: (request) =>
       run(async (context): Promise<PreparedRelease> => {
@@ -154,20 +184,13 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
 
     stopBuild: (release) => run((context) => builder.stop(release, context)),
 
-    commitDeployment: (change) =>
+    commitDeployment: (change) => run(async (context) => committed(change, await written(change, context))),
+
+    rollBackDeployment: (request) =>
       run(async (context) => {
-        const { signal, observe } = context;
-        const written = await desk.write(change, context).catch((error: unknown) => {
-          if (!signal.aborted || isShutdown(signal.reason)) throw error; // the next attempt asks again
-          return desk.withdraw(change, change, new AbortController().signal);
-        });
-        if (!written || 'withdrawn' in written) throw new CancelledFailure('The deployment was withdrawn');
-        if ('problem' in written) throw ThroughlineError.from(written.problem);
-        const { commit, pushed } = written;
-        const repository = redact(change.repository);
-        if (pushed) observe(pushObservation({ repository, commit, ...pushed }));
-        return committed(change, commit);
-      }),
+        const commit = await written(request, context);
+        return { commit, restored: await gitops.fieldsAt(request, commit, context.signal) };
+      }, PATIENT),
 
     writeDeployments: (branch, changes) =>
       run(async (context) => {
@@ -175,19 +198,19 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
         return written.map(writtenDeployment);
       }, PATIENT),
 
-    awaitDeployment: ({ change, commit, application, namespace, deadline }) =>
+    awaitDeployment: ({ change, commit, application, namespace, deadline, restores }) =>
       run(async (context) => {
         if (!sync) {
           throw new ThroughlineError('TL_CONFIG_INVALID', 'This worker cannot look at Argo CD', {
             expected: 'THROUGHLINE_RUNTIME=kubernetes, as the worker that began the release has it',
           });
         }
-        const { repository, branch, traceparent, imageDigest } = change;
+        const { repository, branch } = change;
         const target = { application, namespace, repository, branch, ...targetOf(change) };
-        return sync.wait(
-          { ...target, change: deployChange(change), commit, traceparent, imageDigest, deadline },
-          context,
-        );
+        const restored = restores && restoredChange(change, restores);
+        const { traceparent, imageDigest } = restored ?? change;
+        const expected = { change: restored ?? deployChange(change), commit, traceparent, imageDigest };
+        return sync.wait({ ...target, ...expected, deadline }, context);
       }),
 
     findDeployment: (change) =>

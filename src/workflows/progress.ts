@@ -159,6 +159,14 @@ export class ReleaseProgress {
     this.describe();
   }
 
+  /** The release has taken its deployment back. */
+  rolledBack(environment: string, rolledBack: NonNullable<GitOpsCommit['rolledBack']>): void {
+    const index = this.deployments.findIndex((one) => one.environment === environment);
+    const commit = this.deployments[index];
+    if (commit) this.deployments[index] = { ...commit, rolledBack };
+    this.describe();
+  }
+
   /** The last word: kept in the memo, where it can be read when no worker runs, and in the outcome's attribute. */
   ended(outcome: Outcome): ReleaseRecord {
     this.outcome = outcome;
@@ -232,7 +240,7 @@ function describeRelease(record: ReleaseRecord): string {
     ),
     ...record.deployments.map(
       (one) =>
-        `${one.environment}: GitOps commit \`${one.commit}\`${one.synced ? `, running in ${one.synced.pods.join(', ')}` : ''}  `,
+        `${one.environment}: GitOps commit \`${one.commit}\`${one.synced ? `, running in ${one.synced.pods.join(', ')}` : ''}${one.rolledBack ? `, taken back by \`${one.rolledBack.commit}\`: ${one.rolledBack.reason}` : ''}  `,
     ),
     `trace \`${record.traceId}\``,
     ...(outcome ? ['', `**${outcome.status}**`] : []),

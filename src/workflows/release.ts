@@ -12,15 +12,8 @@ import {
 } from '@temporalio/workflow';
 import type { DeploymentChange, PreparedRelease } from '../activities/index.js';
 import type { ApprovalRecord } from '../domain/approval.js';
-import { type CommitSha, jobNameOf, type ReleaseId } from '../domain/ids.js';
-import type {
-  BuiltImage,
-  Outcome,
-  ReleaseRecord,
-  ReleaseRequest,
-  SyncedDeployment,
-  TrainedModel,
-} from '../domain/release.js';
+import { jobNameOf, type ReleaseId } from '../domain/ids.js';
+import type { BuiltImage, Outcome, ReleaseRecord, ReleaseRequest, TrainedModel } from '../domain/release.js';
 import type { TraceCarrier } from '../domain/trace.js';
 import type { Deployment } from '../plan/schema.js';
 import { Approvals } from './approval.js';
@@ -31,6 +24,8 @@ import { imageAnnotations, trainerAnnotations } from './image.js';
 import { LeaseExpired, leased } from './lease.js';
 import { activities } from './policies.js';
 import { ReleaseProgress, StageEnded } from './progress.js';
+import { takeBack } from './rollback.js';
+import { synced } from './sync.js';
 import type { deliverTrace } from './trace-delivery.js';
 
 /** How long a Job may wait to be admitted, before its own timeout begins to count. */
@@ -53,7 +48,13 @@ export async function release(request: ReleaseRequest): Promise<ReleaseRecord> {
       const attested = await attest(request, prepared, progress); // before it is deployed: an admission controller may ask for it
       for (const target of prepared.plan.deploy) {
         const approval = await approve(prepared, target, progress, approvals);
-        await deploy(request, prepared, model, image, target, approval, progress, begun);
+        const change = changeOf(request, prepared, model, image, target, approval);
+        try {
+          await deploy(prepared, change, target, progress, begun);
+        } catch (error) {
+          await takeBack(prepared, change, target, progress, error);
+          throw error;
+        }
       }
       if (prepared.plan.deploy.length > 0) await attest(request, prepared, progress, attested);
       await begun.settling;
@@ -239,71 +240,55 @@ async function approve(
   );
 }
 
-function deploy(
+/** What a deployment makes of its target. */
+function changeOf(
   request: ReleaseRequest,
-  { plan, commit, settings }: PreparedRelease,
+  { plan, commit }: PreparedRelease,
   model: TrainedModel,
   image: BuiltImage,
-  target: Deployment,
+  { environment, repository, branch, manifest, container, kustomize, helm }: Deployment,
   approval: ApprovalRecord | undefined,
+): DeploymentChange {
+  return {
+    release: request.release,
+    model: plan.metadata.name,
+    environment,
+    repository,
+    branch,
+    manifest,
+    container,
+    kustomize,
+    helm,
+    image: image.reference,
+    imageDigest: image.digest,
+    modelId: model.id,
+    sourceCommit: commit,
+    dataset: plan.train.dataset,
+    ...request.trace,
+    approval,
+    requestedAt: request.requestedAt,
+    committedAt: new Date().toISOString(),
+  };
+}
+
+function deploy(
+  { settings }: PreparedRelease,
+  change: DeploymentChange,
+  { environment, manifest, argocd }: Deployment,
   progress: ReleaseProgress,
   begun: Begun,
 ): Promise<void> {
-  const { environment, repository, branch, manifest, container, kustomize, helm } = target;
   return progress.stage('deploy', `deploy ${environment}`, async () => {
-    const change: DeploymentChange = {
-      release: request.release,
-      model: plan.metadata.name,
-      environment,
-      repository,
-      branch,
-      manifest,
-      container,
-      kustomize,
-      helm,
-      image: image.reference,
-      imageDigest: image.digest,
-      modelId: model.id,
-      sourceCommit: commit,
-      dataset: plan.train.dataset,
-      ...request.trace,
-      approval,
-      requestedAt: request.requestedAt,
-      committedAt: new Date().toISOString(),
-    };
     begun.deployment = change;
     const committed = await activities('commit', `${manifest} of ${environment}`, settings).commitDeployment(
       change,
     );
     begun.deployment = undefined;
     progress.deployed(committed);
-    if (target.argocd && settings.runtime === 'kubernetes') {
-      progress.synced(environment, await synced(change, committed.commit, target.argocd, settings));
+    if (argocd && settings.runtime === 'kubernetes') {
+      progress.synced(environment, await synced(change, committed.commit, argocd, settings));
     }
   });
-}
-
-/** I5: a push is not a deployment. */
-function synced(
-  change: DeploymentChange,
-  commit: CommitSha,
-  { application, namespace, timeout }: NonNullable<Deployment['argocd']>,
-  settings: PreparedRelease['settings'],
-): Promise<SyncedDeployment> {
-  // The activity ends by itself at the deadline, with what it was waiting for; the rest is for a worker to come back.
-  const limits = {
-    startToCloseTimeout: (timeout + 300) * 1000,
-    scheduleToCloseTimeout: (timeout + 3600) * 1000,
-  };
-  return activities('sync', `${application} to run ${commit.slice(0, 12)}`, settings, limits).awaitDeployment(
-    {
-      change,
-      commit,
-      application,
-      namespace,
-      deadline: new Date(Date.now() + timeout * 1000).toISOString(),
-    },
-  );
 }
 
 /** What was begun and not finished, so that it can be ended. */

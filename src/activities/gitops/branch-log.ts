@@ -2,12 +2,14 @@
 // hundred thousand commits is not searched again for every release.
 import type { CommitSha } from '../../domain/ids.js';
 import { gitBytes, type Mirror } from '../../git/index.js';
-import { type DeployTrailers, LOG_FORMAT, parseLog } from './commit-message.js';
+import { type DeployTrailers, LOG_FORMAT, parseLog, ROLLBACK_TRAILER } from './commit-message.js';
 
 export class BranchLog {
   private tip: CommitSha | undefined;
   private own = new Map<string, CommitSha>();
+  private rollbacks = new Map<string, CommitSha>();
   private newest = new Map<string, DeployTrailers>();
+  private last = new Map<string, CommitSha>();
 
   /** Reads on to a tip. One that does not descend from the last (somebody has rewritten the branch) is read from the start. */
   async read(mirror: Mirror, tip: CommitSha, signal?: AbortSignal): Promise<void> {
@@ -25,8 +27,11 @@ export class BranchLog {
       }
     }
     this.own = new Map();
+    this.rollbacks = new Map();
     this.newest = new Map();
-    this.take(parseLog(await git('log', '--fixed-strings', '--grep=Release-Id: ', LOG_FORMAT, tip)));
+    this.last = new Map();
+    const ours = ['--grep=Release-Id: ', `--grep=${ROLLBACK_TRAILER}: `]; // one or the other
+    this.take(parseLog(await git('log', '--fixed-strings', ...ours, LOG_FORMAT, tip)));
     this.tip = tip;
   }
 
@@ -40,17 +45,35 @@ export class BranchLog {
     return this.newest.get(keyOf(model, environment));
   }
 
+  /** The commit that took back what a release had deployed to an environment. */
+  rollbackOf(release: string, environment: string): CommitSha | undefined {
+    return this.rollbacks.get(keyOf(release, environment));
+  }
+
+  /** The last commit of ours for a model in an environment: what people have done since is theirs. */
+  lastOf(model: string, environment: string): CommitSha | undefined {
+    return this.last.get(keyOf(model, environment));
+  }
+
   private take(commits: readonly DeployTrailers[]): void {
-    for (const commit of commits) {
-      const { release, model, environment, requestedAt } = commit;
-      if (release === '') continue;
-      // The newest commit comes first in a log, and of two of one release it is the one that counts.
-      const own = keyOf(release, environment);
-      if (!this.own.has(own)) this.own.set(own, commit.commit as CommitSha);
+    const last = new Map<string, CommitSha>();
+    for (const one of commits) {
+      const { release, rollbackOf, model, environment, requestedAt } = one;
+      if (release === '' && rollbackOf === '') continue;
+      const commit = one.commit as CommitSha;
       const key = keyOf(model, environment);
+      // The newest commit comes first in a log, and of two it is the one that counts.
+      if (!last.has(key)) last.set(key, commit);
+      if (release === '') {
+        this.rollbacks.set(keyOf(rollbackOf, environment), commit);
+        continue;
+      }
+      const own = keyOf(release, environment);
+      if (!this.own.has(own)) this.own.set(own, commit);
       const known = this.newest.get(key);
-      if (!known || Date.parse(requestedAt) > Date.parse(known.requestedAt)) this.newest.set(key, commit);
+      if (!known || Date.parse(requestedAt) > Date.parse(known.requestedAt)) this.newest.set(key, one);
     }
+    for (const [key, commit] of last) this.last.set(key, commit);
   }
 }
 

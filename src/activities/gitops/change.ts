@@ -2,8 +2,8 @@
 import type { ThroughlineError } from '../../domain/errors.js';
 import type { GitOpsBranch } from '../../domain/gitops.js';
 import type { CommitSha } from '../../domain/ids.js';
-import type { DeployMessage, HoldMessage } from './commit-message.js';
-import type { DeployTarget, DesiredState } from './target.js';
+import type { DeployMessage, HoldMessage, RollbackMessage } from './commit-message.js';
+import type { DeployTarget, DesiredState, SaidFields } from './target.js';
 
 interface EditedTarget extends GitOpsBranch, DeployTarget {}
 
@@ -19,7 +19,12 @@ export interface HoldEdit extends EditedTarget {
   readonly hold: string | undefined;
 }
 
-export type GitOpsEdit = DeployEdit | HoldEdit;
+/** Takes back what a release has deployed: its own change alone, as git-revert(1) does. */
+export interface RollbackEdit extends EditedTarget {
+  readonly kind: 'rollback';
+}
+
+export type GitOpsEdit = DeployEdit | HoldEdit | RollbackEdit;
 
 interface Committed<Message> {
   readonly message: Message;
@@ -29,7 +34,8 @@ interface Committed<Message> {
 
 export type DeployChange = DeployEdit & Committed<DeployMessage>;
 export type HoldChange = HoldEdit & Committed<HoldMessage>;
-export type GitOpsChange = DeployChange | HoldChange;
+export type RollbackChange = RollbackEdit & Committed<RollbackMessage>;
+export type GitOpsChange = DeployChange | HoldChange | RollbackChange;
 
 /** What became of a change: its commit, found or made, or why there is none. */
 export type Written =
@@ -61,7 +67,7 @@ export type Revision =
 
 export interface GitOpsRepository {
   /** Throws where the change could not be made now: an unknown branch, a missing manifest or container. */
-  check(edit: GitOpsEdit, options: WriteOptions): Promise<void>;
+  check(edit: DeployEdit, options: WriteOptions): Promise<void>;
   /**
    * Writes changes to a branch, a commit each, or finds them written; in their order. What is wrong with one of them is
    * told in its place, and holds up no other. Throws where nothing can be written now.
@@ -71,6 +77,8 @@ export interface GitOpsRepository {
   find(change: DeployChange, options: WriteOptions): Promise<CommitSha | undefined>;
   /** Judges a revision by git's own history. Throws TL_RELEASE_SUPERSEDED where a newer release replaced ours in it. */
   relation(change: DeployChange, commit: CommitSha, revision: string, signal: AbortSignal): Promise<Revision>;
+  /** What a target's fields say at a commit. */
+  fieldsAt(target: GitOpsBranch & DeployTarget, commit: CommitSha, signal: AbortSignal): Promise<SaidFields>;
   /** A file as it is at a commit; undefined where there is none. */
   fileAt(
     branch: GitOpsBranch,

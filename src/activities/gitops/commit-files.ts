@@ -7,6 +7,12 @@ import { MAX_MANIFEST_BYTES, normalizePath } from '../../plan/index.js';
 import type { NewCommit } from './fast-import.js';
 import type { FileEdit } from './target.js';
 
+/** A file that goes. */
+export interface FileRemoval {
+  readonly path: string;
+  readonly text: undefined;
+}
+
 export class CommitFiles {
   private readonly entries = new Map<string, FileEntry | undefined>();
   /** What cannot be read is told to whoever asks for it, and to nobody else. */
@@ -54,10 +60,12 @@ export class CommitFiles {
   }
 
   /** Lays a change on top; gives it as a commit has it. */
-  apply(edits: readonly FileEdit[]): NewCommit['files'] {
+  apply(edits: readonly (FileEdit | FileRemoval)[]): NewCommit['files'] {
     return edits.map(({ path, text }) => {
       const normal = normalizePath(path);
-      this.texts.set(normal, text);
+      if (text === undefined) this.texts.delete(normal);
+      else this.texts.set(normal, text);
+      if (!this.entries.has(normal)) this.entries.set(normal, undefined);
       return { path: normal, mode: this.entries.get(normal)?.mode ?? '100644', text };
     });
   }

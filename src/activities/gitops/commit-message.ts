@@ -12,6 +12,19 @@ export interface TargetName {
   readonly environment: string;
 }
 
+/** Of a commit that takes back what a release has deployed: which one. */
+export const ROLLBACK_TRAILER = 'Rollback-Of';
+
+/** What takes back a release's deployment. */
+export interface RollbackMessage extends TargetName {
+  /** Whose. */
+  readonly release: string;
+  readonly traceparent: string;
+  /** When that was asked for. ISO 8601, UTC. */
+  readonly requestedAt: string;
+  readonly reason: string;
+}
+
 /** What holds a target, or lifts that. */
 export interface HoldMessage extends TargetName {
   readonly kind: 'hold' | 'unhold';
@@ -64,10 +77,33 @@ export function formatHold({ kind, model, environment, reason, by }: HoldMessage
   return `${subject}\n\n${lines.join('\n')}\n`;
 }
 
-/** What a deploying commit says of itself. */
+export function formatRollback({
+  release,
+  model,
+  environment,
+  traceparent,
+  requestedAt,
+  reason,
+}: RollbackMessage): string {
+  const trailers = {
+    [ROLLBACK_TRAILER]: release,
+    Traceparent: traceparent,
+    Model: model,
+    Environment: environment,
+    'Requested-At': requestedAt,
+  };
+  const lines = Object.entries(trailers).map(([name, value]) => `${name}: ${oneLine(value)}`);
+  const subject = `Roll back ${oneLine(model)} in ${oneLine(environment)}`;
+  return `${subject}\n\n${oneLine(reason)}\n\n${lines.join('\n')}\n`;
+}
+
+/** What a commit of ours says of itself; a commit of somebody else says nothing. */
 export interface DeployTrailers {
   readonly commit: string;
+  /** The release that it deploys. */
   readonly release: string;
+  /** The release that it takes back. */
+  readonly rollbackOf: string;
   readonly model: string;
   readonly environment: string;
   readonly requestedAt: string;
@@ -75,7 +111,7 @@ export interface DeployTrailers {
   readonly committedAt: string;
 }
 
-const FIELDS = ['Release-Id', 'Model', 'Environment', 'Requested-At'] as const;
+const FIELDS = ['Release-Id', ROLLBACK_TRAILER, 'Model', 'Environment', 'Requested-At'] as const;
 const UNIT = '%x1f';
 const RECORD = '%x1e';
 
@@ -87,14 +123,18 @@ export function parseLog(output: string): DeployTrailers[] {
     .split('\x1e')
     .map((record) => record.trim().split('\x1f'))
     .filter((fields) => fields.length === FIELDS.length + 2)
-    .map(([commit = '', release = '', model = '', environment = '', requestedAt = '', committedAt = '']) => ({
-      commit,
-      release: release.trim(),
-      model: model.trim(),
-      environment: environment.trim(),
-      requestedAt: requestedAt.trim(),
-      committedAt: committedAt.trim(),
-    }));
+    .map((fields) => {
+      const [commit = '', ...trailers] = fields.map((field) => field.trim());
+      const [
+        release = '',
+        rollbackOf = '',
+        model = '',
+        environment = '',
+        requestedAt = '',
+        committedAt = '',
+      ] = trailers;
+      return { commit, release, rollbackOf, model, environment, requestedAt, committedAt };
+    });
 }
 
 /** A trailer ends with its line, so a value never has a second one. */

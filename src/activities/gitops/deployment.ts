@@ -1,18 +1,33 @@
 // A deployment as the writer takes it: which fields of the target it sets, and what its commit says.
+import { type Digest, digestOf } from '../../domain/ids.js';
 import { ATTR, RESOURCE_ANNOTATION_PREFIX, TRACE_ANNOTATION } from '../../telemetry/attributes.js';
-import type { DeploymentChange, HoldRequest, WriterRequest } from '../index.js';
-import type { DeployChange, GitOpsChange, GitOpsEdit, HoldChange } from './change.js';
+import type { DeploymentChange, HoldRequest, RollbackRequest, WriterRequest } from '../index.js';
+import type { DeployChange, DeployEdit, GitOpsChange, HoldChange, RollbackChange } from './change.js';
 import {
   type DeployTarget,
   type DesiredState,
   MODEL_ANNOTATION,
   MODEL_VARIABLE,
   RELEASE_ANNOTATION,
+  type SaidFields,
 } from './target.js';
 
 /** What the writer of a branch was asked for, as it is written. */
 export function gitOpsChange(asked: WriterRequest): GitOpsChange {
-  return 'reason' in asked ? holdChange(asked) : deployChange(asked);
+  if ('held' in asked) return holdChange(asked);
+  return 'rollback' in asked ? rollbackChange(asked) : deployChange(asked);
+}
+
+function rollbackChange(asked: RollbackRequest): RollbackChange {
+  const { repository, branch, release, model, environment, traceparent, requestedAt, rollback } = asked;
+  return {
+    repository,
+    branch,
+    ...targetOf(asked),
+    kind: 'rollback',
+    committedAt: rollback.at,
+    message: { release, model, environment, traceparent, requestedAt, reason: rollback.reason },
+  };
 }
 
 function holdChange(asked: HoldRequest): HoldChange {
@@ -54,6 +69,18 @@ export function deployChange(change: DeploymentChange): DeployChange {
   };
 }
 
+/** What was there before, as something that can be waited for; undefined where it was no deployment of ours. */
+export function restoredChange(change: DeploymentChange, said: SaidFields): RestoredChange | undefined {
+  const { image, modelId, annotations } = said;
+  const traceparent = annotations[TRACE_ANNOTATION];
+  const imageDigest = image === undefined ? undefined : digestOf(image);
+  if (image === undefined || imageDigest === undefined || traceparent === undefined) return undefined;
+  const env = modelId === undefined ? {} : { [MODEL_VARIABLE]: modelId };
+  return { ...deployChange(change), desired: { image, env, annotations }, traceparent, imageDigest };
+}
+
+export type RestoredChange = DeployChange & { readonly traceparent: string; readonly imageDigest: Digest };
+
 /** Where it goes within the repository. */
 export function targetOf<Target extends DeployTarget>({ manifest, container, kustomize, helm }: Target) {
   return { manifest, container: container ?? '', kustomize, helm };
@@ -79,7 +106,7 @@ function desiredOf(change: DeploymentChange): DesiredState {
 /** An edit of the same shape as the real one: whether it can be made is known before training begins. */
 export function placeholderEdit(
   target: DeployTarget & Pick<DeploymentChange, 'repository' | 'branch'>,
-): GitOpsEdit {
+): DeployEdit {
   const { repository, branch } = target;
   const desired = {
     image: `registry.example/check:check@sha256:${'0'.repeat(64)}`,

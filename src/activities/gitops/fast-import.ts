@@ -15,7 +15,12 @@ export interface NewCommit {
   readonly message: string;
   /** ISO 8601, UTC. */
   readonly date: string;
-  readonly files: readonly { readonly path: string; readonly mode: string; readonly text: string }[];
+  readonly files: readonly {
+    readonly path: string;
+    readonly mode: string;
+    /** Undefined: the file goes. */
+    readonly text: string | undefined;
+  }[];
 }
 
 /**
@@ -66,6 +71,10 @@ export function importStream(
     bytes(message);
     line(`from ${index === 0 ? tip : `:${index}`}`);
     for (const { path, mode, text } of files) {
+      if (text === undefined) {
+        line(`D ${quoted(path)}`);
+        continue;
+      }
       line(`M ${mode} inline ${quoted(path)}`);
       bytes(text);
     }

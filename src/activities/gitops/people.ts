@@ -5,12 +5,12 @@
 // both.
 import { isDeepStrictEqual } from 'node:util';
 import { ThroughlineError } from '../../domain/errors.js';
-import { type CommitSha, parseCommitSha } from '../../domain/ids.js';
+import type { CommitSha } from '../../domain/ids.js';
 import { gitBytes, type Mirror } from '../../git/index.js';
 import type { BranchLog } from './branch-log.js';
 import type { DeployChange, GitOpsChange, GitOpsEdit, HoldChange } from './change.js';
 import { CommitFiles } from './commit-files.js';
-import { HOLD_TRAILER, type TargetName, UNHOLD_TRAILER } from './commit-message.js';
+import { HOLD_TRAILER, ROLLBACK_TRAILER, type TargetName, UNHOLD_TRAILER } from './commit-message.js';
 import { fieldsOf, filesOf, HOLD_ANNOTATION, holdOf } from './edit.js';
 
 /** How far a history is searched for who changed our fields. */
@@ -25,8 +25,8 @@ export async function touchedSince(
   signal: AbortSignal,
 ): Promise<ReadonlyMap<GitOpsChange, CommitSha>> {
   const last = changes.flatMap((change) => {
-    const newest = log.newestOf(change.message.model, change.message.environment);
-    return newest ? [{ change, commit: parseCommitSha(newest.commit) }] : [];
+    const commit = log.lastOf(change.message.model, change.message.environment);
+    return commit ? [{ change, commit }] : [];
   });
   if (last.length === 0) return new Map();
   const names = last.map(({ change, commit }) => `${commit}:${change.manifest}`);
@@ -123,7 +123,9 @@ async function commitsByHand(
 ): Promise<readonly CommitByHand[]> {
   const paths = await filesOf(edit, (path) => files.read(path)).catch(() => [edit.manifest]);
   const trailer = (name: string) => `%(trailers:key=${name},valueonly,separator=%x20)`;
-  const trailers = ['Release-Id', HOLD_TRAILER, UNHOLD_TRAILER, 'Model', 'Environment'].map(trailer);
+  const trailers = ['Release-Id', ROLLBACK_TRAILER, HOLD_TRAILER, UNHOLD_TRAILER, 'Model', 'Environment'].map(
+    trailer,
+  );
   const format = `--format=%x1e${['%H', '%cI', '%an', '%s', ...trailers].join('%x1f')}`;
   const log = async (...parameters: string[]) => {
     const words = ['--literal-pathspecs', 'log', `--max-count=${MAX_COMMITS}`, format, ...parameters];
@@ -135,9 +137,12 @@ async function commitsByHand(
     : [];
   const parse = (record: string): CommitByHand[] => {
     const fields = record.trimEnd().split('\x1f');
-    const [commit = '', at = '', author = '', subject = '', release, hold = '', unhold = ''] = fields;
-    const [, , , , , , , model = '', environment = ''] = fields;
-    return release === '' ? [{ commit, at, author, subject, hold, unhold, model, environment }] : [];
+    const [commit = '', at = '', author = '', subject = '', release, rollback, hold = '', unhold = ''] =
+      fields;
+    const [, , , , , , , , model = '', environment = ''] = fields;
+    return release === '' && rollback === ''
+      ? [{ commit, at, author, subject, hold, unhold, model, environment }]
+      : [];
   };
   const known = new Map([...touching, ...lifting].flatMap(parse).map((one) => [one.commit, one]));
   return [...known.values()].sort((a, b) => Date.parse(b.at) - Date.parse(a.at));

@@ -9,12 +9,19 @@ import { ThroughlineError } from '../../domain/errors.js';
 import type { CommitSha } from '../../domain/ids.js';
 import type { Mirror } from '../../git/index.js';
 import type { BranchLog } from './branch-log.js';
-import type { GitOpsChange, GitOpsEdit, Written } from './change.js';
-import { CommitFiles } from './commit-files.js';
-import { type DeployMessage, type DeployTrailers, formatHold, formatMessage } from './commit-message.js';
+import type { DeployEdit, GitOpsChange, HoldEdit, Written } from './change.js';
+import { CommitFiles, type FileRemoval } from './commit-files.js';
+import {
+  type DeployMessage,
+  type DeployTrailers,
+  formatHold,
+  formatMessage,
+  formatRollback,
+} from './commit-message.js';
 import { editHold, editTarget } from './edit.js';
 import { type CommitIdentity, makeCommits, type NewCommit } from './fast-import.js';
 import { isHeldByCommit, refuseIfDecided, refuseIfHeld, touchedSince } from './people.js';
+import { rollbackEdits } from './rollback.js';
 import type { FileEdit, ReadFile } from './target.js';
 
 export interface Round {
@@ -35,37 +42,25 @@ export async function prepareRound(
 ): Promise<Round> {
   const settled = new Map<GitOpsChange, Written>();
   const made: [GitOpsChange, NewCommit][] = [];
-  const ahead: DeployMessage[] = [];
   const manifests = changes.map(({ manifest }) => manifest);
   const files = await CommitFiles.of(mirror, tip, manifests, signal);
   const touched = await touchedSince(mirror, log, changes, files, signal);
   for (const change of changes) {
-    const own = change.kind === 'deploy' && log.commitOf(change.message.release, change.message.environment);
+    const own = writtenBefore(log, change);
     if (own) {
       settled.set(change, { commit: own });
       continue;
     }
-    const since = touched.get(change);
-    const range = since && { since, tip };
     try {
-      if (change.kind === 'deploy') {
-        refuseIfSuperseded(log, change.message);
-        const before = ahead.find((other) => isNewer(other, change.message));
-        if (before) throw superseded(change.message, before.release, before.requestedAt);
-        await refuseIfHeld(change, files);
-        if (range) await refuseIfDecided(mirror, range, change, files, signal);
+      const ahead = made.map(([other]) => other);
+      refuseIfOvertaken(change, ahead);
+      const since = touched.get(change);
+      const edits = await editsInRound({ mirror, tip, log, files, signal }, change, since);
+      if (edits === 'as it is') {
+        settled.set(change, { commit: tip });
+        continue;
       }
-      const edits = await editsOf(change, files);
-      if (change.kind === 'hold' && edits.length === 0) {
-        const lifts = range && change.hold === undefined;
-        if (!lifts || !(await isHeldByCommit(mirror, range, change, files, signal))) {
-          settled.set(change, { commit: tip }); // it says so already
-          continue;
-        }
-      }
-      const message = change.kind === 'hold' ? formatHold(change.message) : formatMessage(change.message);
-      made.push([change, { message, date: change.committedAt, files: files.apply(edits) }]);
-      if (change.kind === 'deploy') ahead.push(change.message);
+      made.push([change, { message: textOf(change), date: change.committedAt, files: files.apply(edits) }]);
     } catch (error) {
       if (!(error instanceof ThroughlineError)) throw error;
       settled.set(change, { refused: error });
@@ -86,8 +81,60 @@ export async function prepareRound(
   return { settled, commits };
 }
 
+/** I3: the commit of an earlier attempt. */
+function writtenBefore(log: BranchLog, { kind, message }: GitOpsChange): CommitSha | undefined {
+  if (kind === 'deploy') return log.commitOf(message.release, message.environment);
+  if (kind === 'rollback') return log.rollbackOf(message.release, message.environment);
+  return undefined; // what holds already, holds
+}
+
+/** Of the same round. */
+function refuseIfOvertaken(change: GitOpsChange, ahead: readonly GitOpsChange[]): void {
+  if (change.kind === 'hold') return;
+  for (const other of ahead) {
+    if (other.kind !== 'deploy') continue;
+    const { message } = other;
+    const newer = isNewer(message, change.message);
+    if (newer) throw superseded(change.message, message.release, message.requestedAt);
+  }
+}
+
+interface InRound {
+  readonly mirror: Mirror;
+  readonly tip: CommitSha;
+  readonly log: BranchLog;
+  readonly files: CommitFiles;
+  readonly signal: AbortSignal;
+}
+
+/** `since` is the last release's commit, where the target's file is not any more as that one left it. */
+async function editsInRound(
+  { mirror, tip, log, files, signal }: InRound,
+  change: GitOpsChange,
+  since: CommitSha | undefined,
+): Promise<readonly (FileEdit | FileRemoval)[] | 'as it is'> {
+  const range = since && { since, tip };
+  if (change.kind === 'rollback') return rollbackEdits(mirror, log, change, files, signal);
+  if (change.kind === 'deploy') {
+    refuseIfSuperseded(log, change.message);
+    await refuseIfHeld(change, files);
+    if (range) await refuseIfDecided(mirror, range, change, files, signal);
+    return editsOf(change, files);
+  }
+  const edits = await editsOf(change, files);
+  if (edits.length > 0) return edits;
+  const lifts =
+    range && change.hold === undefined && (await isHeldByCommit(mirror, range, change, files, signal));
+  return lifts ? edits : 'as it is';
+}
+
+function textOf(change: GitOpsChange): string {
+  if (change.kind === 'deploy') return formatMessage(change.message);
+  return change.kind === 'hold' ? formatHold(change.message) : formatRollback(change.message);
+}
+
 /** What a change does to the files as they are. Throws where it cannot be made. */
-export function editsOf(edit: GitOpsEdit, files: CommitFiles): Promise<readonly FileEdit[]> {
+export function editsOf(edit: DeployEdit | HoldEdit, files: CommitFiles): Promise<readonly FileEdit[]> {
   const read: ReadFile = (path) => files.read(path);
   return edit.kind === 'deploy' ? editTarget(edit, edit.desired, read) : editHold(edit, edit.hold, read);
 }
@@ -100,12 +147,7 @@ export function refuseIfSuperseded(log: BranchLog, ours: DeployMessage): void {
   }
 }
 
-function superseded(
-  ours: DeployMessage,
-  release: string,
-  requestedAt: string,
-  commit?: string,
-): ThroughlineError {
+function superseded(ours: Ordered, release: string, requestedAt: string, commit?: string): ThroughlineError {
   const as = commit ? `, as ${commit.slice(0, 12)}` : '';
   return new ThroughlineError(
     'TL_RELEASE_SUPERSEDED',

@@ -10,17 +10,19 @@ import { Mirror, pushFailure } from '../../git/index.js';
 import { BranchLog } from './branch-log.js';
 import type {
   DeployChange,
+  DeployEdit,
   GitOpsChange,
-  GitOpsEdit,
   GitOpsRepository,
   Revision,
   WriteOptions,
   Written,
 } from './change.js';
 import { CommitFiles } from './commit-files.js';
+import { fieldsOf } from './edit.js';
 import type { CommitIdentity } from './fast-import.js';
 import { refuseIfHeld } from './people.js';
 import { editsOf, prepareRound, refuseIfSuperseded } from './round.js';
+import type { DeployTarget, SaidFields } from './target.js';
 
 /** How often a push may be overtaken within one call; the caller's own retries come after that. */
 const MAX_OVERTAKEN = 50;
@@ -35,7 +37,7 @@ export class GitGitOpsRepository implements GitOpsRepository {
     private readonly identity: CommitIdentity,
   ) {}
 
-  async check(edit: GitOpsEdit, { signal, report }: WriteOptions): Promise<void> {
+  async check(edit: DeployEdit, { signal, report }: WriteOptions): Promise<void> {
     report(`checking ${edit.manifest} in ${redact(edit.repository)}`);
     const mirror = await Mirror.open(this.cache, edit.repository, 'gitops');
     const tip = await mirror.fetchBranch(edit.branch, signal);
@@ -124,6 +126,17 @@ export class GitGitOpsRepository implements GitOpsRepository {
     return 'changed';
   }
 
+  async fieldsAt(
+    target: GitOpsBranch & DeployTarget,
+    commit: CommitSha,
+    signal: AbortSignal,
+  ): Promise<SaidFields> {
+    const mirror = await Mirror.open(this.cache, target.repository, 'gitops');
+    await mirror.has(commit, signal);
+    const files = await CommitFiles.of(mirror, commit, [target.manifest], signal);
+    return fieldsOf(target, (path) => files.read(path));
+  }
+
   async fileAt(
     { repository }: GitOpsBranch,
     commit: CommitSha,
@@ -172,7 +185,7 @@ export class GitGitOpsRepository implements GitOpsRepository {
 async function stands(
   mirror: Mirror,
   revision: CommitSha,
-  change: GitOpsChange,
+  change: DeployChange,
   signal: AbortSignal,
 ): Promise<boolean> {
   try {
