@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
 import { createLogger } from '../src/telemetry/log.js';
-import { GitOpsDesk } from '../src/worker/gitops-desk.js';
+import { GitOpsDesk } from '../src/releases/gitops-desk.js';
 import {
   applications,
   deploymentOf,

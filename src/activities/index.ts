@@ -8,6 +8,7 @@ import type {
   BuiltImage,
   GitOpsCommit,
   ReleaseRequest,
+  Rollback,
   SyncedDeployment,
   TrainedModel,
 } from '../domain/release.js';
@@ -73,6 +74,8 @@ export interface DeploymentChange {
   /** What the caller sent along with its trace context. */
   readonly tracestate?: string | undefined;
   readonly baggage?: string | undefined;
+  /** Of a rollback: what is brought back, which the pods then say that they are, and what it replaces. */
+  readonly rollsBack?: Omit<Rollback, 'environment'> | undefined;
   /** Who let it go there, where somebody had to. */
   readonly approval?: ApprovalRecord | undefined;
   readonly requestedAt: string;
@@ -188,6 +191,8 @@ export interface Activities {
   awaitDeployment(wait: DeploymentWait): Promise<SyncedDeployment>;
   /** Takes back a deployment that was interrupted; gives its commit, where it got through. Idempotent. */
   findDeployment(change: DeploymentChange): Promise<GitOpsCommit | undefined>;
+  /** Checks what is attested of an image that is deployed again. Throws TL_ATTESTATION_INVALID. Changes nothing. */
+  checkEvidence(image: string, digest: Digest): Promise<void>;
   /**
    * Signs what the release has made so far, and puts it beside model and image. Idempotent: what is there already is not
    * signed again. Gives what is there now but for what the release `knows`, so that its history has each once.

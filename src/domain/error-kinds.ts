@@ -45,6 +45,11 @@ export const ERROR_KINDS = {
     'Whoever triggered a release may not approve it here.',
     'Ask somebody else: the server’s configuration says `approval.separate`.',
   ),
+  TL_ATTESTATION_INVALID: kind(
+    422,
+    'What is attested of an image does not hold, so that it is not deployed again.',
+    'Read which check failed; `throughline verify` shows all of them. Roll back to another release, or build anew.',
+  ),
   TL_BASE_IMAGE_UNAVAILABLE: kind(
     422,
     'A base image of the Dockerfile could not be pulled.',
@@ -360,6 +365,11 @@ export const ERROR_KINDS = {
     422,
     'What the training program wrote to RESULT_FILE is not a result.',
     'Write one JSON object of at most 4096 bytes: {"model":{"id","uri","digest"},"metrics":{…}}.',
+  ),
+  TL_ROLLBACK_IMPOSSIBLE: kind(
+    409,
+    'There is nothing to roll back, or nothing to roll back to.',
+    'Name a release that has deployed there with --to; `throughline list --model M --environment E` shows them.',
   ),
   TL_ROUTE_NOT_FOUND: kind(404, 'The API has no such route.', '/openapi.json describes the API.'),
   TL_SIGNING_FAILED: kind(

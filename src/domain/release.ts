@@ -1,4 +1,5 @@
 // A release as data: what asks for it, what it does, how it ends. Shared by gateway, workflow, activities and CLI.
+import type { HelmTarget, KustomizeTarget } from '../plan/target.js';
 import type { ApprovalRecord, AwaitedApproval } from './approval.js';
 import type { Problem } from './errors.js';
 import type { CommitSha, Digest, ReleaseId } from './ids.js';
@@ -27,8 +28,34 @@ export interface ReleaseRequest {
   readonly within?: readonly ReleaseScope[] | undefined;
   /** Seconds after which a release is canceled that its caller no longer asks for. */
   readonly pollLease?: number | undefined;
+  /** Brings back what an earlier release has made, instead of making something. */
+  readonly rollback?: (Rollback & { readonly made: Made }) | undefined;
   /** When the trigger arrived. ISO 8601, UTC. The order between releases of one model is the order of this. */
   readonly requestedAt: string;
+}
+
+/** A release that brings back what an earlier one has made. */
+export interface Rollback {
+  readonly environment: string;
+  /** What was deployed before. */
+  readonly from: ReleaseReference;
+  /** What is brought back. */
+  readonly to: ReleaseReference;
+  readonly reason?: string | undefined;
+}
+
+export interface ReleaseReference {
+  readonly release: ReleaseId;
+  /** Of its own span. */
+  readonly traceparent: string;
+}
+
+/** What a release has made, and from what: enough to deploy it. */
+export interface Made {
+  readonly commit: CommitSha;
+  readonly dataset: DatasetReference;
+  readonly training: TrainedModel;
+  readonly image: BuiltImage;
 }
 
 /** Models and environments that a caller may release; all of them where it does not say. */
@@ -116,6 +143,10 @@ export interface GitOpsCommit {
   readonly repository: string;
   readonly branch: string;
   readonly manifest: string;
+  /** Where in the manifest; absent in records of 0.1.0. */
+  readonly container?: string | undefined;
+  readonly kustomize?: KustomizeTarget | undefined;
+  readonly helm?: HelmTarget | undefined;
   readonly commit: CommitSha;
   /** What Argo CD made of it, where it was waited for. */
   readonly synced?: SyncedDeployment | undefined;
@@ -194,6 +225,7 @@ export interface ReleaseRecord {
   readonly dataset?: DatasetReference | undefined;
   readonly training?: TrainedModel | undefined;
   readonly image?: BuiltImage | undefined;
+  readonly rollback?: Rollback | undefined;
   /** Where the plan deploys to, in its order. */
   readonly environments?: readonly string[] | undefined;
   /** What people have decided so far. */

@@ -82,6 +82,8 @@ export function lineageSchemas(): Record<string, unknown> {
         requestedBy: nullable(string),
         triggeredBy: nullable(string),
         approvals: { type: 'array', items: ref('Approval') },
+        rollback: nullable(ref('Rollback')),
+        problem: nullable({ type: 'object', properties: { code: string, message: string } }),
         environments: { type: 'array', items: string },
         requestedAt: dateTime,
         endedAt: nullable(dateTime),

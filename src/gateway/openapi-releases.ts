@@ -235,6 +235,7 @@ export function releaseSchemas(): Record<string, unknown> {
           properties: { name: string, version: string, digest: string },
         },
         environments: { type: 'array', items: string },
+        rollback: ref('Rollback'),
         result: {
           type: 'object',
           description: 'Every id that a later stage of a pipeline may want; null is what there is not',
@@ -304,7 +305,13 @@ export function releaseSchemas(): Record<string, unknown> {
               repository: string,
               branch: string,
               manifest: string,
+              container: string,
               commit: string,
+              rolledBack: {
+                type: 'object',
+                required: ['commit', 'reason'],
+                properties: { commit: string, reason: string },
+              },
             },
           },
         },

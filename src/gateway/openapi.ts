@@ -4,6 +4,7 @@ import { auditPaths } from './openapi-audit.js';
 import { lineagePaths, lineageSchemas } from './openapi-lineage.js';
 import { problem, ref, response, string } from './openapi-parts.js';
 import { releasePaths, releaseSchemas } from './openapi-releases.js';
+import { targetPaths, targetSchemas } from './openapi-targets.js';
 
 /** The whole document; the same for every caller. */
 export function openApiDocument(): Record<string, unknown> {
@@ -17,6 +18,7 @@ export function openApiDocument(): Record<string, unknown> {
     },
     paths: {
       ...releasePaths(),
+      ...targetPaths(),
       ...lineagePaths(),
       ...auditPaths(),
       '/healthz': {
@@ -52,6 +54,7 @@ export function openApiDocument(): Record<string, unknown> {
       schemas: {
         ...lineageSchemas(),
         ...releaseSchemas(),
+        ...targetSchemas(),
         Problem: {
           type: 'object',
           required: ['code', 'message'],

@@ -7,6 +7,7 @@ import { ThroughlineError } from '../domain/errors.js';
 import type { LineageReader, StoreHandle } from '../lineage/index.js';
 import { NO_CONFIGURATION, type ServerConfiguration } from '../policy/index.js';
 import type { ReleaseService } from '../releases/service.js';
+import { TargetService } from '../releases/targets.js';
 import { ATTR } from '../telemetry/attributes.js';
 import type { Logger } from '../telemetry/log.js';
 import { METRIC, recordSeconds } from '../telemetry/metric-names.js';
@@ -25,6 +26,7 @@ import {
 import { lineageRoutes } from './lineage.js';
 import { openApiDocument } from './openapi.js';
 import { releaseRoutes } from './releases.js';
+import { targetRoutes } from './targets.js';
 
 /** A whole request has to arrive within this time, its headers within the other. Milliseconds. */
 const REQUEST_MS = 30_000;
@@ -155,6 +157,8 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     pollLease: settings.pollLease,
     ending: ending.signal,
   });
+  const targets = new TargetService(releases, log);
+  targetRoutes(app, { releases, targets, log, publicUrl, allow });
   lineageRoutes(app, lineage);
   auditRoute(app, audit);
   const reached = onceASecond(() => releases.ping());
@@ -179,6 +183,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
         if (answering === 0 || Date.now() > late) app.server.closeAllConnections();
       }, 100);
       await app.close().finally(() => clearInterval(sweep));
+      targets.close();
       await audit.close();
     },
   };

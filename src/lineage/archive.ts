@@ -68,6 +68,7 @@ export async function archivedRelease(database: Database, id: string): Promise<R
         : undefined,
     environments: row.environments ?? [],
     approvals: row.approvals ?? [],
+    rollback: row.rollback ?? undefined,
     deployments: made.map(({ environment, repository, branch, manifest, commit }) => ({
       environment,
       repository,
@@ -75,10 +76,16 @@ export async function archivedRelease(database: Database, id: string): Promise<R
       manifest,
       commit: commit as CommitSha,
     })),
-    stages: row.stages.map((stage) => ({ ...stage, type: stage.name.split(' ')[0] as StageType })),
+    stages: row.stages.map((stage) => ({ ...stage, type: typeOf(stage.name) })),
     outcome: outcomeOf(row),
     endedAt: row.endedAt?.toISOString(),
   };
+}
+
+/** A stage is called after what it is, but for these. */
+function typeOf(name: string): StageType {
+  if (name.startsWith('roll back ')) return 'deploy';
+  return name === 'check evidence' ? 'verify' : (name.split(' ')[0] as StageType);
 }
 
 function outcomeOf({ status, problem }: typeof releases.$inferSelect): Outcome {

@@ -2,6 +2,7 @@
 import { and, desc, eq, isNotNull, isNull, sql } from 'drizzle-orm';
 import { alias } from 'drizzle-orm/pg-core';
 import { type Drift, type DriftCheck, type ExpectedState, targetKey } from '../domain/drift.js';
+import { parseTraceparent } from '../domain/trace.js';
 import type { DriftAnswer, DriftedTarget } from './answer.js';
 import { deployments, drifts, releases, targets } from './schema.js';
 import { type Database, reach } from './store.js';
@@ -83,13 +84,16 @@ export async function expectedStates(database: Database, now = new Date()): Prom
     return [
       {
         ...{ environment, model, repository, branch, manifest },
-        release: current.release,
+        // The pods of a rollback say that they are what it brought back.
+        release: release?.rollback?.to.release ?? current.release,
         commit: current.commit,
         image: release?.image ?? null,
         imageDigest: release ? release.imageDigest : current.imageDigest,
         modelId: release?.modelId ?? null,
         modelDigest: release?.modelDigest ?? null,
-        traceId: release?.traceId ?? null,
+        traceId: release?.rollback
+          ? parseTraceparent(release.rollback.to.traceparent).traceId
+          : (release?.traceId ?? null),
         sourceCommit: release?.commit ?? null,
         dataset:
           release?.datasetName && release.datasetVersion

@@ -314,6 +314,8 @@ async function chainsOf(database: Database, ids: readonly string[]): Promise<Rel
       requestedBy: row.requestedBy,
       triggeredBy: row.triggeredBy,
       approvals: row.approvals ?? [],
+      rollback: row.rollback,
+      problem: row.problem && { code: row.problem.code, message: row.problem.message },
       environments: row.environments ?? [],
       requestedAt: row.requestedAt.toISOString(),
       endedAt: iso(row.endedAt),

@@ -3,7 +3,7 @@
 import type { SignedStatement } from '../domain/attested.js';
 import type { Problem } from '../domain/errors.js';
 import { digestOf, splitImage } from '../domain/ids.js';
-import type { GitOpsCommit, PodRecord } from '../domain/release.js';
+import type { GitOpsCommit, PodRecord, Rollback } from '../domain/release.js';
 import { parseTraceparent } from '../domain/trace.js';
 import { withoutUser } from '../domain/urls.js';
 import type { Closing, KnownRecord, ReleaseRun } from '../telemetry/history.js';
@@ -66,6 +66,7 @@ export function lineageOf(runs: readonly ReleaseRun[]): LineageRecord {
     requestedAt: new Date(request.requestedAt),
     startedAt: new Date(runs[0]?.startedAt ?? newest.startedAt),
     endedAt: dateOf(closing?.at),
+    rollback: rollbackOf(request) ?? null,
     problem: problemOf(record, closing) ?? null,
     stages: (record?.stages ?? []).map(({ name, status: how, startedAt, endedAt }) => ({
       name,
@@ -96,6 +97,12 @@ const STATUS: Readonly<Record<Closing['how'], ReleaseRow['status']>> = {
   'timed out': 'FAILED',
   continued: 'RUNNING',
 };
+
+function rollbackOf({ rollback }: ReleaseRun['request']): Rollback | undefined {
+  if (!rollback) return undefined;
+  const { made: _, ...named } = rollback; // what it brings back has made that
+  return named;
+}
 
 function problemOf(
   record: KnownRecord | undefined,

@@ -16,7 +16,7 @@ import {
 import type { ApprovalRecord } from '../domain/approval.js';
 import type { Drift } from '../domain/drift.js';
 import type { Problem } from '../domain/errors.js';
-import type { BaseImage, NonFinite, Outcome, StageStatus } from '../domain/release.js';
+import type { BaseImage, NonFinite, Outcome, Rollback, StageStatus } from '../domain/release.js';
 import type { RunEvent } from './openlineage.js';
 
 /** What is looked up by how it begins: in the order of its bytes, whatever the database's locale. */
@@ -74,6 +74,8 @@ export const releases = pgTable(
     requestedAt: time('requested_at').notNull(),
     startedAt: time('started_at').notNull(),
     endedAt: time('ended_at'),
+    /** Where it brought an earlier release back: which one, and instead of which. */
+    rollback: jsonb().$type<Rollback>(),
     problem: jsonb().$type<Problem>(),
     stages: jsonb().$type<readonly StageTimes[]>().notNull(),
     /** How much of its history this is: an older state never replaces a newer one. */

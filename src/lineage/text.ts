@@ -40,6 +40,9 @@ export function chainText(answer: ReleaseAnswer): string {
         .filter(({ environment }) => environment === deployment.environment)
         .map(({ namespace, name }): [string, string] => ['  pod', `${namespace}/${name}`]),
     ]),
+    ['rolled back to', answer.rollback?.to.release],
+    ['instead of', answer.rollback && join(answer.rollback.from.release, answer.rollback.reason ?? null)],
+    ['ended because', answer.problem && `${answer.problem.message} [${answer.problem.code}]`],
     ['trace', answer.traceId],
     ['execution', answer.execution],
     ['asked for by', byWhom(answer)],

@@ -100,7 +100,7 @@ export interface ReleaseServiceOptions {
 }
 
 export class ReleaseService {
-  constructor(private readonly options: ReleaseServiceOptions) {}
+  constructor(readonly options: ReleaseServiceOptions) {}
 
   /**
    * Starts the release of a trigger, or finds the one that the same key started before. I1: Temporal admits one

@@ -1,10 +1,17 @@
 // Hands computed spans to the collector and waits for its answer, unlike a batch processor, which forgets what it could
 // not send. The caller tries again; ids and content stay the same.
-import { createTraceState, type HrTime, SpanKind, SpanStatusCode } from '@opentelemetry/api';
+import {
+  createTraceState,
+  type HrTime,
+  type SpanContext,
+  SpanKind,
+  SpanStatusCode,
+} from '@opentelemetry/api';
 import { ExportResultCode, hrTimeDuration, millisToHrTime } from '@opentelemetry/core';
 import { JsonTraceSerializer } from '@opentelemetry/otlp-transformer';
 import type { Resource } from '@opentelemetry/resources';
 import type { ReadableSpan, SpanExporter } from '@opentelemetry/sdk-trace-base';
+import { parseTraceparent } from '../domain/trace.js';
 import { VERSION } from '../version.js';
 import type { SpanRecord } from './projection.js';
 
@@ -69,7 +76,7 @@ function readable(span: SpanRecord, resource: Resource): ReadableSpan {
         typeof value === 'object' ? [...value] : value,
       ]),
     ),
-    links: [],
+    links: (span.links ?? []).map((traceparent) => ({ context: linkedContext(traceparent) })),
     events: [],
     resource,
     instrumentationScope: SCOPE,
@@ -77,4 +84,9 @@ function readable(span: SpanRecord, resource: Resource): ReadableSpan {
     droppedEventsCount: 0,
     droppedLinksCount: 0,
   };
+}
+
+function linkedContext(traceparent: string): SpanContext {
+  const { traceId, spanId, flags } = parseTraceparent(traceparent);
+  return { traceId, spanId, traceFlags: flags, isRemote: true };
 }

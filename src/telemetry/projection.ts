@@ -25,6 +25,8 @@ export interface SpanRecord {
   readonly end: string;
   readonly attributes: Readonly<Record<string, string | number | boolean | readonly string[]>>;
   readonly error?: string | undefined;
+  /** W3C traceparents of spans of other traces. */
+  readonly links?: readonly string[] | undefined;
 }
 
 export interface ProjectedTrace {
@@ -158,6 +160,10 @@ class RunProjection {
         ...(errorType ? { [ATTR.errorType]: errorType } : {}),
       },
       error: result === 'error' || result === 'timeout' || !outcome ? message : undefined,
+      // A rollback belongs to what it brings back, and to what it replaces.
+      ...(request.rollback
+        ? { links: [request.rollback.to.traceparent, request.rollback.from.traceparent] }
+        : {}),
     };
   }
 
@@ -168,7 +174,7 @@ class RunProjection {
     const goesOn = this.next?.record?.stages.some(({ spanId }) => spanId === stage.spanId);
     if (!stage.endedAt && (!closing || goesOn)) return undefined;
     const type = TASK_TYPES[stage.type];
-    const environment = /^(?:deploy|approve) (.+)$/.exec(stage.name)?.[1];
+    const environment = /^(?:deploy|approve|roll back) (.+)$/.exec(stage.name)?.[1];
     const approval =
       stage.type === 'approve'
         ? record?.approvals?.find((one) => one.environment === environment)

@@ -12,6 +12,7 @@ import {
   gitOpsChange,
   placeholderEdit,
   restoredChange,
+  servedTrace,
   targetOf,
 } from '../activities/gitops/deployment.js';
 import type {
@@ -36,12 +37,12 @@ import { redact } from '../domain/urls.js';
 import { type Plan, sealJob } from '../plan/index.js';
 import { attestRelease } from '../provenance/attest.js';
 import type { StatementSigner } from '../provenance/signing.js';
+import type { GitOpsDesk } from '../releases/gitops-desk.js';
 import { deliver } from '../telemetry/deliver.js';
 import type { Logger } from '../telemetry/log.js';
 import { pushObservation } from '../telemetry/observations.js';
 import { type ActivityContext, type ActivityPolicy, inActivity } from './activity-context.js';
 import type { EventDelivery } from './event-delivery.js';
-import type { GitOpsDesk } from './gitops-desk.js';
 import type { TraceDelivery } from './trace-delivery.js';
 
 export interface ActivityDependencies {
@@ -149,6 +150,10 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
         const built = builder.check(); // meanwhile
         built.catch(() => undefined);
         const prepared = await source.prepare(request, settings, context);
+        if (request.rollback) {
+          await checkTargets(prepared.plan, context); // nothing is trained, nothing is built
+          return { ...prepared, job: sealJob(prepared.job) };
+        }
         // All at once; what is wrong with the plan itself is said first.
         const placed = runner.check(prepared.job);
         const checks = [placed, checkTargets(prepared.plan, context), built];
@@ -208,7 +213,8 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
         const { repository, branch } = change;
         const target = { application, namespace, repository, branch, ...targetOf(change) };
         const restored = restores && restoredChange(change, restores);
-        const { traceparent, imageDigest } = restored ?? change;
+        const served = { traceparent: servedTrace(change), imageDigest: change.imageDigest };
+        const { traceparent, imageDigest } = restored ?? served;
         const expected = { change: restored ?? deployChange(change), commit, traceparent, imageDigest };
         return sync.wait({ ...target, ...expected, deadline }, context);
       }),
@@ -219,6 +225,16 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
         const commit = await gitops.find(deployChange(change), context);
         return commit && committed(change, commit);
       }, PATIENT),
+
+    checkEvidence: (image, digest) =>
+      run(async ({ signal, report }) => {
+        report(`checking the attestations of ${image}`);
+        const failures = await drift.failedAttestations(image, digest, signal);
+        if (failures.length === 0) return;
+        throw new ThroughlineError('TL_ATTESTATION_INVALID', `The attestations of ${image} do not hold`, {
+          found: failures.map(({ what, detail }) => `${what}: ${detail}`).join('; '),
+        });
+      }),
 
     attestRelease: (release, knows) =>
       run(async ({ signal, report }) => {
@@ -262,8 +278,8 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
 }
 
 function committed(change: DeploymentChange, commit: GitOpsCommit['commit']): GitOpsCommit {
-  const { environment, repository, branch, manifest } = change;
-  return { environment, repository, branch, manifest, commit };
+  const { environment, repository, branch, manifest, container, kustomize, helm } = change;
+  return { environment, repository, branch, manifest, container, kustomize, helm, commit };
 }
 
 function writtenDeployment(written: Written): WrittenDeployment {

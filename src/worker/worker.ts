@@ -11,6 +11,7 @@ import {
 } from '@temporalio/worker';
 import { DELIVERY_ID, DELIVERY_WORKFLOW, EVENTS_WORKFLOW, eventsIdOf } from '../domain/temporal-names.js';
 import { readSecrets, type ServerConfiguration } from '../policy/index.js';
+import { GitOpsDesk } from '../releases/gitops-desk.js';
 import { watchReleases } from '../releases/metrics.js';
 import { ReleaseService } from '../releases/service.js';
 import { attemptContext } from '../telemetry/interceptors.js';
@@ -21,7 +22,6 @@ import type { TemporalClient } from '../temporal/connect.js';
 import { createActivities } from './activities.js';
 import type { WorkerConfig } from './config.js';
 import { EventDelivery, listenerKey } from './event-delivery.js';
-import { GitOpsDesk } from './gitops-desk.js';
 import type { Runtime as WorkRuntime } from './runtimes.js';
 import { startStanding } from './standing.js';
 import { TraceDelivery } from './trace-delivery.js';

@@ -182,6 +182,7 @@ export class ReleaseProgress {
   record(): ReleaseRecord {
     const { repository, ref, planPath, parameters, requestedAt, requestedBy, triggeredBy, spinnaker } =
       this.request;
+    const { made: _, ...rollback } = this.request.rollback ?? { made: undefined };
     return {
       release: this.request.release,
       status: this.outcome?.status ?? 'RUNNING',
@@ -189,6 +190,7 @@ export class ReleaseProgress {
       traceId: parseTraceparent(this.request.trace.traceparent).traceId,
       traceparent: this.request.trace.traceparent,
       ...this.facts,
+      ...('to' in rollback ? { rollback } : {}),
       ...(this.approvals.length > 0 ? { approvals: this.approvals } : {}),
       ...(this.awaited.length > 0 ? { awaited: this.awaited } : {}),
       deployments: this.deployments,

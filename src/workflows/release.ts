@@ -13,7 +13,15 @@ import {
 import type { DeploymentChange, PreparedRelease } from '../activities/index.js';
 import type { ApprovalRecord } from '../domain/approval.js';
 import { jobNameOf, type ReleaseId } from '../domain/ids.js';
-import type { BuiltImage, Outcome, ReleaseRecord, ReleaseRequest, TrainedModel } from '../domain/release.js';
+import type {
+  BuiltImage,
+  Made,
+  Outcome,
+  ReleaseRecord,
+  ReleaseRequest,
+  Rollback,
+  TrainedModel,
+} from '../domain/release.js';
 import type { TraceCarrier } from '../domain/trace.js';
 import type { Deployment } from '../plan/schema.js';
 import { Approvals } from './approval.js';
@@ -42,21 +50,21 @@ export async function release(request: ReleaseRequest): Promise<ReleaseRecord> {
   try {
     await leased(request.pollLease, async () => {
       prepared = await plan(request, progress, atOnce);
-      const model = await train(request, prepared, progress, begun, atOnce);
-      await evaluate(prepared, model, progress);
-      const image = await build(request, prepared, model, progress, begun);
-      const attested = await attest(request, prepared, progress); // before it is deployed: an admission controller may ask for it
+      const { model, image, attested } = request.rollback
+        ? await bringBack(request.rollback.made, prepared, progress)
+        : await make(request, prepared, progress, begun, atOnce);
       for (const target of prepared.plan.deploy) {
-        const approval = await approve(prepared, target, progress, approvals);
+        const approval = request.rollback ? undefined : await approve(prepared, target, progress, approvals);
         const change = changeOf(request, prepared, model, image, target, approval);
         try {
           await deploy(prepared, change, target, progress, begun);
         } catch (error) {
-          await takeBack(prepared, change, target, progress, error);
+          if (!request.rollback) await takeBack(prepared, change, target, progress, error);
           throw error;
         }
       }
-      if (prepared.plan.deploy.length > 0) await attest(request, prepared, progress, attested);
+      if (prepared.plan.deploy.length > 0 && !request.rollback)
+        await attest(request, prepared, progress, attested);
       await begun.settling;
     });
     outcome = { status: 'SUCCEEDED' };
@@ -86,6 +94,45 @@ function plan(request: ReleaseRequest, progress: ReleaseProgress, atOnce: boolea
     }
     return prepared;
   });
+}
+
+/** What is deployed, and which statements of it are signed. */
+interface Deployable {
+  readonly model: TrainedModel;
+  readonly image: BuiltImage;
+  readonly attested: readonly string[];
+}
+
+async function make(
+  request: ReleaseRequest,
+  prepared: PreparedRelease,
+  progress: ReleaseProgress,
+  begun: Begun,
+  atOnce: boolean,
+): Promise<Deployable> {
+  const model = await train(request, prepared, progress, begun, atOnce);
+  await evaluate(prepared, model, progress);
+  const image = await build(request, prepared, model, progress, begun);
+  const attested = await attest(request, prepared, progress); // before it is deployed: an admission controller may ask for it
+  return { model, image, attested };
+}
+
+/** What an earlier release has made: nothing is trained, nothing is built, and what is attested of it has to hold. */
+async function bringBack(
+  { training, image }: Made,
+  { settings }: PreparedRelease,
+  progress: ReleaseProgress,
+): Promise<Deployable> {
+  progress.trained(training);
+  progress.built(image);
+  if (settings.attests)
+    await progress.stage('verify', 'check evidence', () =>
+      activities('attest', `attestations of ${image.reference}`, settings).checkEvidence(
+        image.reference,
+        image.digest,
+      ),
+    );
+  return { model: training, image, attested: [] };
 }
 
 async function train(
@@ -265,10 +312,15 @@ function changeOf(
     sourceCommit: commit,
     dataset: plan.train.dataset,
     ...request.trace,
+    ...(request.rollback ? { rollsBack: rollbackOf(request.rollback) } : {}),
     approval,
     requestedAt: request.requestedAt,
     committedAt: new Date().toISOString(),
   };
+}
+
+function rollbackOf({ from, to, reason }: Rollback): DeploymentChange['rollsBack'] {
+  return { from, to, ...(reason ? { reason } : {}) };
 }
 
 function deploy(

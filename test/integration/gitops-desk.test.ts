@@ -5,8 +5,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { WrittenDeployment } from '../../src/domain/gitops.js';
 import { WRITER_STATE_QUERY, writerIdOf } from '../../src/domain/temporal-names.js';
+import { type AskOptions, GitOpsDesk } from '../../src/releases/gitops-desk.js';
 import { createLogger } from '../../src/telemetry/log.js';
-import { type AskOptions, GitOpsDesk } from '../../src/worker/gitops-desk.js';
 import { applications, deploymentOf, releasesOn } from '../support/gitops.js';
 import { World } from '../support/world.js';
 

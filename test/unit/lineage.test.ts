@@ -182,6 +182,8 @@ describe('an answer', () => {
         requestedBy: null,
         triggeredBy: null,
         approvals: [],
+        rollback: null,
+        problem: null,
         environments: [],
         requestedAt: '2026-01-01T00:00:00.000Z',
         endedAt: null,

@@ -8,7 +8,7 @@ import { ApiError, type KubernetesApi, resourcePath } from '../../kubernetes/api
 import { type Deployment, type Pod, selectorOf, WORKLOADS } from '../../kubernetes/objects.js';
 import { NO_POLICY, type Policy } from '../../provenance/policy.js';
 import type { SignatureVerifier } from '../../provenance/signing.js';
-import { verifyImage } from '../../provenance/verify.js';
+import { type Check, type Verification, verifyImage } from '../../provenance/verify.js';
 import type { SyncOptions } from '../argocd/watcher.js';
 import { committedTemplates, type ManifestHistory, manifestHistory } from '../gitops/history.js';
 import type { EvidenceStore } from '../registry/evidence.js';
@@ -134,22 +134,37 @@ export class DriftChecker {
     ];
   }
 
-  private async attestations(expected: ExpectedState, signal: AbortSignal): Promise<Drift[]> {
+  /** Which checks of an image's attestations fail. Throws where nobody is known who may have signed. */
+  async failedAttestations(image: string, digest: string, signal: AbortSignal): Promise<readonly Check[]> {
+    const { checks } = await this.verified(image, digest, signal);
+    return checks.filter(({ result }) => result === 'failed');
+  }
+
+  private async verified(
+    image: string,
+    digest: string,
+    signal: AbortSignal,
+  ): Promise<Verification & { readonly reference: string }> {
     const { evidence, signatures, cache, policy = NO_POLICY } = this.dependencies;
-    const { release, image, imageDigest, modelDigest } = expected;
-    if (release === null || !image || !imageDigest) return [];
     if (!evidence || !signatures)
       throw new Unchecked(
         'this worker knows nobody who may have signed (THROUGHLINE_SIGNING_KEY, THROUGHLINE_DRIFT_POLICY)',
       );
-    const reference = `${splitImage(image).repository}@${imageDigest}`;
-    const { checks, chain } = await verifyImage(reference, {
+    const reference = `${splitImage(image).repository}@${digest}`;
+    const verification = await verifyImage(reference, {
       evidence,
       signatures,
       policy,
       committed: (repository, commit, manifest) =>
         committedTemplates(cache, repository, commit, manifest, signal),
     });
+    return { ...verification, reference };
+  }
+
+  private async attestations(expected: ExpectedState, signal: AbortSignal): Promise<Drift[]> {
+    const { release, image, imageDigest, modelDigest } = expected;
+    if (release === null || !image || !imageDigest) return [];
+    const { reference, checks, chain } = await this.verified(image, imageDigest, signal);
     const drifts = checks
       .filter(({ result }) => result === 'failed')
       .map(

@@ -1,6 +1,7 @@
 // The message of a GitOps commit, written and read: its trailers are how a later attempt finds what an earlier one did
 // (I3), and how a release sees that a newer one was there before it (I4).
 import type { ApprovalRecord } from '../../domain/approval.js';
+import type { Rollback } from '../../domain/release.js';
 
 /** Of a commit by which somebody keeps releases away from a target, with the reason; and of one that lifts that. */
 export const HOLD_TRAILER = 'Throughline-Hold';
@@ -46,10 +47,12 @@ export interface DeployMessage extends TargetName {
   readonly requestedAt: string;
   /** Who let it go there, where somebody had to. */
   readonly approval?: Pick<ApprovalRecord, 'by' | 'at' | 'comment'> | undefined;
+  /** Which release it brings back, instead of which. */
+  readonly rollsBack?: Omit<Rollback, 'environment'> | undefined;
 }
 
 export function formatMessage(message: DeployMessage): string {
-  const { approval } = message;
+  const { approval, rollsBack } = message;
   const trailers = {
     'Release-Id': message.release,
     Traceparent: message.traceparent,
@@ -62,6 +65,10 @@ export function formatMessage(message: DeployMessage): string {
     'Dataset-Version': message.datasetVersion,
     Environment: message.environment,
     'Requested-At': message.requestedAt,
+    ...(rollsBack
+      ? { 'Rolls-Back-To': rollsBack.to.release, 'Rolls-Back-From': rollsBack.from.release }
+      : {}),
+    ...(rollsBack?.reason ? { Reason: rollsBack.reason } : {}),
     ...(approval ? { 'Approved-By': approval.by, 'Approved-At': approval.at } : {}),
     ...(approval?.comment ? { 'Approval-Comment': approval.comment } : {}),
   };

@@ -65,6 +65,7 @@ export function deployChange(change: DeploymentChange): DeployChange {
       environment: change.environment,
       requestedAt: change.requestedAt,
       approval: change.approval,
+      rollsBack: change.rollsBack,
     },
   };
 }
@@ -86,6 +87,10 @@ export function targetOf<Target extends DeployTarget>({ manifest, container, kus
   return { manifest, container: container ?? '', kustomize, helm };
 }
 
+/** The trace that the pods link to: of the release that has made what they run. */
+export const servedTrace = ({ rollsBack, traceparent }: DeploymentChange) =>
+  rollsBack?.to.traceparent ?? traceparent;
+
 /** DESIGN §4, GitOps: what the pods will say of themselves. */
 function desiredOf(change: DeploymentChange): DesiredState {
   const resource = (name: string) => `${RESOURCE_ANNOTATION_PREFIX}${name}`;
@@ -93,8 +98,8 @@ function desiredOf(change: DeploymentChange): DesiredState {
     image: change.image,
     env: { [MODEL_VARIABLE]: change.modelId },
     annotations: {
-      [TRACE_ANNOTATION]: change.traceparent,
-      [RELEASE_ANNOTATION]: change.release,
+      [TRACE_ANNOTATION]: servedTrace(change),
+      [RELEASE_ANNOTATION]: change.rollsBack?.to.release ?? change.release,
       [MODEL_ANNOTATION]: change.modelId,
       [resource(ATTR.headRevision)]: change.sourceCommit,
       [resource(ATTR.datasetName)]: change.dataset.name,

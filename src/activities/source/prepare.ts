@@ -3,7 +3,7 @@ import { ThroughlineError } from '../../domain/errors.js';
 import type { ReleaseRequest } from '../../domain/release.js';
 import { redact } from '../../domain/urls.js';
 import { Mirror } from '../../git/index.js';
-import { loadPlan, trainingContainer } from '../../plan/index.js';
+import { loadPlan, type Plan, trainingContainer } from '../../plan/index.js';
 import { type Allowed, checkScope, checkTrigger, planViolations } from '../../policy/index.js';
 import type { PreparedRelease, WorkerSettings } from '../index.js';
 
@@ -41,9 +41,10 @@ async function prepareRelease(
   signal: AbortSignal,
 ): Promise<PreparedRelease> {
   const { commit, type } = await mirror.fetchRef(request.ref, signal);
-  const loaded = await loadPlan(mirror.files(commit), request.planPath, (plan, job) =>
+  const whole = await loadPlan(mirror.files(commit), request.planPath, (plan, job) =>
     planViolations(allow, plan, job, defaultNamespace),
   );
+  const loaded = request.rollback ? { ...whole, plan: rolledBack(whole.plan, request.rollback) } : whole;
   checkScope(request.within, loaded.plan);
   const declared = loaded.plan.train.parameters;
   const unknown = Object.keys(request.parameters).filter((name) => !Object.hasOwn(declared, name));
@@ -59,5 +60,22 @@ async function prepareRelease(
   }
   const trainerImage = trainingContainer(loaded.job).image;
   const parameters = { ...declared, ...request.parameters };
-  return { commit, refType: type, ...loaded, trainerImage, parameters, settings };
+  const source = request.rollback?.made.commit ?? commit;
+  return { commit: source, refType: type, ...loaded, trainerImage, parameters, settings };
+}
+
+/** The plan of what is deployed says where; what is brought back says what of. */
+function rolledBack(plan: Plan, { environment, made }: NonNullable<ReleaseRequest['rollback']>): Plan {
+  const { name, version } = made.dataset;
+  const deploy = plan.deploy.filter((target) => target.environment === environment);
+  if (deploy.length === 0) {
+    throw new ThroughlineError(
+      'TL_ROLLBACK_IMPOSSIBLE',
+      `The plan has no environment ${environment} any more`,
+      {
+        found: `environments: ${plan.deploy.map((target) => target.environment).join(', ')}`,
+      },
+    );
+  }
+  return { ...plan, train: { ...plan.train, dataset: { name, version } }, deploy };
 }
