@@ -173,6 +173,11 @@ function requestOf(
   if (path === '/v1/releases') return { method: 'POST', url, payload: { repository: waitingUrl } };
   if (path === '/v1/releases/cancel')
     return { method: 'POST', url, payload: { idempotencyKey: there ? 'x' : 'y' } };
+  const target = there
+    ? { model: MODEL, environment: 'production' }
+    : { model: 'nobody', environment: 'nowhere' };
+  if (path === '/v1/rollbacks') return { method: 'POST', url, payload: target };
+  if (path === '/v1/holds') return { method: 'POST', url, payload: { ...target, reason: 'x' } };
   return { method: 'POST', url, payload: {} };
 }
 
@@ -184,10 +189,11 @@ const blank = (text: string) =>
   text
     .replaceAll(/rel-[a-z2-7]{20}/g, 'ID')
     .replaceAll(/sha256:[0-9a-f]{64}/g, 'ID')
-    .replaceAll(/production|nowhere/g, 'ENV');
+    .replaceAll(/production|nowhere/g, 'ENV')
+    .replaceAll(/\b(?:seen|nobody)\b/g, 'MODEL');
 
 /** What would change what the other tests ask for: asked last, by those who may. */
-const CHANGES = /cancel|approve|reject/;
+const CHANGES = /cancel|approve|reject|rollbacks|holds/;
 
 describe('every route of the API', () => {
   it('says which role it takes; the document has them all', () => {
@@ -270,6 +276,25 @@ describe('every route of the API', () => {
         }
       },
     );
+  });
+
+  it('lets those hold and roll back who may', async () => {
+    const post = (url: string, who: Holder, more: object = {}) => {
+      const payload = { model: MODEL, environment: 'production', ...more };
+      return gateway.app.inject({ method: 'POST', url, payload, headers: bearer(who) });
+    };
+    for (const held of [true, false]) {
+      const who = holderOf('trigger', held ? 'the model' : 'the environment');
+      const answer = await post('/v1/holds', who, { held, reason: 'by who may' });
+      expect(answer.statusCode, answer.body).toBe(200);
+      expect(answer.json()).toMatchObject({ held, model: MODEL });
+    }
+    // There is one release so far: they are told so, and others that there is nothing.
+    const [mine, other] = await Promise.all(
+      ['the model', 'another model'].map((binding) => post('/v1/rollbacks', holderOf('trigger', binding))),
+    );
+    expect(mine?.json().error.message).toContain('has run nothing else of seen');
+    expect(other?.json().error.message).toContain('Nothing of seen is known');
   });
 
   it('lets those decide and cancel who may', async () => {
