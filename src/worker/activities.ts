@@ -14,6 +14,7 @@ import { pinned } from '../activities/registry/oci-program.js';
 import type { Registry } from '../activities/registry/registry.js';
 import type { ReleaseSource } from '../activities/source/prepare.js';
 import type { JobRunner } from '../activities/training/runner.js';
+import type { Verifier } from '../activities/verify/index.js';
 import { ThroughlineError } from '../domain/errors.js';
 import type { WrittenDeployment } from '../domain/gitops.js';
 import type { Traced } from '../domain/observation.js';
@@ -47,6 +48,7 @@ export interface ActivityDependencies {
   /** What signs, and what lies beside images. */
   readonly signer?: StatementSigner | undefined;
   readonly evidence?: EvidenceStore | undefined;
+  readonly verifier: Verifier;
   readonly drift: DriftChecker;
   readonly exporter: SpanExporter | undefined;
   readonly resource: Resource;
@@ -79,6 +81,7 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
     sync,
     signer,
     evidence,
+    verifier,
     drift,
     exporter,
     resource,
@@ -121,7 +124,14 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
         const prepared = await source.prepare(request, settings, context);
         // All at once; what is wrong with the plan itself is said first.
         const placed = runner.check(prepared.job);
-        const checks = [placed, checkTargets(prepared.plan, context), built];
+        const verifies = Promise.all(
+          (prepared.verifyJobs ?? []).map(async (one) => ({
+            ...one,
+            job: sealJob(one.job),
+            jobNamespace: (await runner.check(one.job)).namespace,
+          })),
+        );
+        const checks = [placed, verifies, checkTargets(prepared.plan, context), built];
         for (const check of checks) check.catch(() => undefined);
         const pinnedTrainer = placed.then(({ namespace }) =>
           namespace ? pinAtOnce(prepared, context.signal) : undefined,
@@ -133,6 +143,7 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
           job: sealJob(prepared.job),
           jobNamespace: (await placed).namespace,
           pinnedTrainer: await pinnedTrainer,
+          ...(prepared.verifyJobs ? { verifyJobs: await verifies } : {}),
         };
       }),
 
@@ -189,6 +200,8 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
           context,
         );
       }),
+
+    verifyDeployment: (verification) => run((context) => verifier.verify(verification, context)),
 
     findDeployment: (change) =>
       run(async (context) => {

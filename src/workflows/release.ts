@@ -32,6 +32,7 @@ import { LeaseExpired, leased } from './lease.js';
 import { activities } from './policies.js';
 import { ReleaseProgress, StageEnded } from './progress.js';
 import type { deliverTrace } from './trace-delivery.js';
+import { verify } from './verify.js';
 
 /** How long a Job may wait to be admitted, before its own timeout begins to count. */
 const QUEUE_SECONDS = 7 * 86_400;
@@ -54,6 +55,7 @@ export async function release(request: ReleaseRequest): Promise<ReleaseRecord> {
       for (const target of prepared.plan.deploy) {
         const approval = await approve(prepared, target, progress, approvals);
         await deploy(request, prepared, model, image, target, approval, progress, begun);
+        await verify(request, prepared, target, model, image, progress);
       }
       if (prepared.plan.deploy.length > 0) await attest(request, prepared, progress, attested);
       await begun.settling;

@@ -208,7 +208,7 @@ describe('the words of a wait', () => {
     expect(words(job(), [waiting('CreateContainerConfigError', 'no secret')])).toBe(
       'cannot start container c: no secret',
     );
-    expect(words(job(), [pod({ phase: 'Running' })])).toBe('training in pod p');
+    expect(words(job(), [pod({ phase: 'Running' })])).toBe('running in pod p');
   });
 
   it('tell what became of the pods before', () => {
@@ -220,7 +220,7 @@ describe('the words of a wait', () => {
       { name: 'a', creationTimestamp: '2026-01-01T00:00:01Z' },
     );
     expect(words(job(), [evicted, pod({ phase: 'Running' })])).toBe(
-      'pod evicted, attempt 2 of 4: training in pod p',
+      'pod evicted, attempt 2 of 4: running in pod p',
     );
     const crashed = pod({
       phase: 'Failed',
