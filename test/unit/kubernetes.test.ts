@@ -120,6 +120,14 @@ describe('the Job that is created', () => {
     expect(spec.template.metadata.finalizers).toEqual([RESULT_FINALIZER]);
   });
 
+  it('hands over no model where it checks a deployment, and is told of which', () => {
+    const parameters = { ENVIRONMENT: 'production', MODEL_ID: 'digits-1' };
+    const { spec } = made({ ...trainingJob(), parameters, verifies: 'production' });
+    expect(JSON.stringify(spec)).not.toContain('push-model');
+    const [check] = spec.template.spec.containers;
+    expect(variable(check, 'MODEL_ID')).toEqual([{ name: 'MODEL_ID', value: 'digits-1' }]);
+  });
+
   it('does not count disruptions, where the manifest says nothing else', () => {
     expect(JSON.stringify(made().spec.podFailurePolicy)).toContain('DisruptionTarget');
     const onFailure = MANIFEST.replace('restartPolicy: Never', 'restartPolicy: OnFailure');

@@ -250,10 +250,7 @@ export class KubernetesJobRunner implements JobRunner {
     const repository = job.modelRepository ?? 'registry.invalid/model';
     return kubernetesJob(
       job,
-      {
-        workloadTelemetry,
-        handover: job.verifies === undefined ? handover && { ...handover, repository } : undefined,
-      },
+      { workloadTelemetry, handover: handover && { ...handover, repository } },
       manifest,
     );
   }
