@@ -1,5 +1,5 @@
 // Checks of deployments, as a plan has them: what is taken, what is refused, and that a release's own values stay values.
-import { rmSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { parser } from '@prometheus-io/lezer-promql';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import fc from 'fast-check';
@@ -144,6 +144,13 @@ describe('checks in a plan', () => {
     const all = [problem, ...(problem.also ?? [])].map(({ expected: text }) => text).join('; ');
     expect(all).toMatch(expected);
     expect(problem.where?.line).toBe(20);
+  });
+
+  it('of the documentation are taken', () => {
+    const page = readFileSync(new URL('../../docs/plan.md', import.meta.url), 'utf8');
+    const [, example = ''] = /## Checks[\s\S]*?```yaml\n([\s\S]*?)```/.exec(page) ?? [];
+    const { verify } = parse(example);
+    expect(checksOf(verify).map(({ name }) => name)).toEqual(['predicts', 'evaluates', 'few-errors']);
   });
 
   it('have names of their own, and are ten at most', () => {

@@ -387,7 +387,8 @@ describe('a Prometheus query', () => {
       asked.push(request.url);
       response.end(vector('0'));
     });
-    const { result } = await run(verification(query(url)));
+    const allows = (place: string) => place === `${url}/prometheus/`;
+    const { result } = await run(verification(query(url)), { allows });
     expect(result).toMatchObject({ passed: true, kind: 'prometheus', found: '0 of m{pod="p0"}' });
     expect(new URL(asked[0] ?? '', url).pathname).toBe('/prometheus/api/v1/query');
     expect(new URL(asked[0] ?? '', url).searchParams.get('query')).toBe('errors{model="tiny-1"}');

@@ -78,6 +78,7 @@ export function questionOf(
   ]);
   return {
     url: `${url.replace(/\/+$/, '')}/api/v1/query?${new URLSearchParams({ query })}`,
+    place: url,
     method: 'GET',
     headers: { accept: 'application/json', ...Object.fromEntries(own) },
     timeout: REQUEST_SECONDS,

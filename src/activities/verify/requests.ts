@@ -11,6 +11,8 @@ export const MAX_ANSWER_BYTES = 1024 * 1024;
 
 export interface Question {
   readonly url: string;
+  /** What the operator's list is asked for, where that is not the URL itself. */
+  readonly place?: string | undefined;
   readonly method: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body?: string | undefined;
@@ -55,10 +57,11 @@ export class Requests {
 
   /** Asks once. Throws the signal's reason where that is aborted; whatever else goes wrong is said. */
   async ask(question: Question, signal: AbortSignal): Promise<Answer | Silence> {
-    const { url, method, headers, body, timeout } = question;
+    const { url, place = url, method, headers, body, timeout } = question;
     const { hostname } = new URL(url);
     const address = hostname.replace(/^\[(.*)\]$/, '$1');
-    if (!this.allows.url(url)) return { why: `${hostname} may not be asked (allow.verifyUrls)`, final: true };
+    if (!this.allows.url(place))
+      return { why: `${hostname} may not be asked (allow.verifyUrls)`, final: true };
     if (this.allows.everything && isIP(address) && isMetadata(address)) return refused(address);
     const late = AbortSignal.timeout(Math.max(1, timeout * 1000));
     const begun = performance.now();
