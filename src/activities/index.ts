@@ -13,11 +13,13 @@ import type {
   TrainedModel,
 } from '../domain/release.js';
 import type { TraceCarrier } from '../domain/trace.js';
-import type { HelmTarget, JobManifest, KustomizeTarget, Plan } from '../plan/index.js';
+import type { VerifyResult } from '../domain/verification.js';
+import type { HelmTarget, JobManifest, KustomizeTarget, Plan, VerifyJob } from '../plan/index.js';
 import type { SpanRecord } from '../telemetry/projection.js';
 import type { ImageBuild } from './build/builder.js';
 import type { SaidFields } from './gitops/target.js';
 import type { LogPage, TrainingJob } from './training/runner.js';
+import type { Verification } from './verify/verifier.js';
 
 /** What the first activity finds out; everything after it works from this, out of history. */
 export interface PreparedRelease {
@@ -36,6 +38,8 @@ export interface PreparedRelease {
   readonly parameters: Readonly<Record<string, string>>;
   /** Kubernetes: where the Job will be. */
   readonly jobNamespace?: string | undefined;
+  /** The Jobs of `verify`, as `job` is, with where each will be; absent where there are none. */
+  readonly verifyJobs?: readonly (VerifyJob & Pick<PreparedRelease, 'jobNamespace'>)[] | undefined;
   /** The trainer's image by digest, where a registry answered at once. */
   readonly pinnedTrainer?: string | undefined;
   readonly settings: WorkerSettings;
@@ -189,6 +193,11 @@ export interface Activities {
   rollBackDeployment(request: RollbackRequest): Promise<RolledBackDeployment>;
   /** Waits until the cluster runs a commit (I5). Idempotent: it only looks, and asks for a refresh. */
   awaitDeployment(wait: DeploymentWait): Promise<SyncedDeployment>;
+  /**
+   * Decides whether a deployment is good; a check that fails is a result. Idempotent but for what is asked: attempts go on
+   * where the last one was, and adopt its Job.
+   */
+  verifyDeployment(verification: Verification): Promise<VerifyResult>;
   /** Takes back a deployment that was interrupted; gives its commit, where it got through. Idempotent. */
   findDeployment(change: DeploymentChange): Promise<GitOpsCommit | undefined>;
   /** Checks what is attested of an image that is deployed again. Throws TL_ATTESTATION_INVALID. Changes nothing. */
@@ -231,4 +240,4 @@ export interface LineageActivities {
   recordDrift(checks: readonly DriftCheck[], at: string): Promise<void>;
 }
 
-export type { ImageBuild, LogPage, SpanRecord, TraceCarrier, TrainingJob };
+export type { ImageBuild, LogPage, SpanRecord, TraceCarrier, TrainingJob, Verification };

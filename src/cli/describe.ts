@@ -1,6 +1,7 @@
 // A release as text for a terminal.
 import { formatProblem } from '../domain/errors.js';
 import { type ReleaseRecord, STAGE_MARKS, type Stage } from '../domain/release.js';
+import { describeVerification } from '../domain/verification.js';
 import { describeProgress } from '../gateway/present.js';
 import { formatDuration } from '../plan/index.js';
 import type { ReleaseSummary, ReleaseView } from '../releases/service.js';
@@ -25,6 +26,10 @@ export function describeRelease({ record, pending, note }: ReleaseView): string 
     ...(record.approvals ?? []).map(({ environment, decision, by, comment }): [string, string] => [
       environment,
       `${decision} by ${by}${comment ? `: ${comment}` : ''}`,
+    ]),
+    ...(record.verifications ?? []).map((one): [string, string] => [
+      one.environment,
+      `check ${describeVerification(one)}`,
     ]),
     ['trace', record.traceId],
   ];

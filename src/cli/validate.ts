@@ -2,12 +2,14 @@ import { stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { ThroughlineError } from '../domain/errors.js';
+import type { CheckKind } from '../domain/verification.js';
 import {
   DEFAULT_PLAN_PATH,
   directoryFiles,
   formatDuration,
   loadPlan,
   planJsonSchema,
+  type VerifyCheck,
 } from '../plan/index.js';
 import { planViolations, readConfiguration } from '../policy/index.js';
 import { withJson } from './options.js';
@@ -41,7 +43,12 @@ export function validateCommand(program: Command): void {
           `  train     ${plan.train.job} on ${plan.train.dataset.name}@${plan.train.dataset.version}, at most ${formatDuration(plan.train.timeout)}`,
           `  evaluate  ${gate.join(', ') || 'no gate'}`,
           `  build     ${plan.build.image}`,
-          ...plan.deploy.map((one) => `  deploy    ${one.environment}: ${one.manifest} in ${one.repository}`),
+          ...plan.deploy.flatMap((one) => [
+            `  deploy    ${one.environment}: ${one.manifest} in ${one.repository}`,
+            ...(one.verify ?? []).map(
+              (check) => `  verify    ${one.environment}: ${kindOfCheck(check)} ${check.name}`,
+            ),
+          ]),
         ].join('\n'),
       );
     });
@@ -51,6 +58,8 @@ export function validateCommand(program: Command): void {
     .description('print the JSON Schema of plans')
     .action(() => print(JSON.stringify(planJsonSchema(), null, 2)));
 }
+
+const kindOfCheck = ({ http, job }: VerifyCheck): CheckKind => (http ? 'http' : job ? 'job' : 'prometheus');
 
 async function planFile(path: string): Promise<string> {
   const found = await stat(path).catch(() => undefined);

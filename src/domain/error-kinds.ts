@@ -442,6 +442,11 @@ export const ERROR_KINDS = {
     'The gateway does not know who is asking.',
     'Send `Authorization: Bearer …` with a token that is valid, or sign the request.',
   ),
+  TL_VERIFICATION_FAILED: kind(
+    422,
+    'A check of the deployment, as `verify` in the plan has it, did not pass.',
+    'The message says what was expected and what was found. The deployment stands, later environments were left alone; correct the model or the check, then trigger again.',
+  ),
   TL_WAITED_TOO_LONG: kind(
     503,
     'Something that the release waits for did not come back within its deadline.',

@@ -4,6 +4,7 @@ import type { ApprovalRecord, AwaitedApproval } from './approval.js';
 import type { Problem } from './errors.js';
 import type { CommitSha, Digest, ReleaseId } from './ids.js';
 import type { TraceCarrier } from './trace.js';
+import type { VerifyResult } from './verification.js';
 
 /** What a caller asks for, validated at the edge, with every default filled in. The workflow's only input. */
 export interface ReleaseRequest {
@@ -233,6 +234,8 @@ export interface ReleaseRecord {
   /** Deployments that people were asked about. */
   readonly awaited?: readonly AwaitedApproval[] | undefined;
   readonly deployments: readonly GitOpsCommit[];
+  /** What the checks of deployments came to, in the order of their ends. */
+  readonly verifications?: readonly VerifyResult[] | undefined;
   readonly stages: readonly Stage[];
   readonly outcome?: Outcome | undefined;
   readonly endedAt?: string | undefined;

@@ -315,6 +315,25 @@ export function releaseSchemas(): Record<string, unknown> {
             },
           },
         },
+        verifications: {
+          type: 'array',
+          description: 'What the checks of deployments came to',
+          items: {
+            type: 'object',
+            required: ['environment', 'name', 'kind', 'passed', 'expected', 'found', 'startedAt', 'endedAt'],
+            properties: {
+              environment: string,
+              name: string,
+              kind: { enum: ['http', 'job', 'prometheus'] },
+              passed: { type: 'boolean' },
+              expected: string,
+              found: string,
+              samples: { type: 'integer' },
+              startedAt: dateTime,
+              endedAt: dateTime,
+            },
+          },
+        },
         stages: {
           type: 'array',
           items: {

@@ -9,7 +9,15 @@ export {
   sealJob,
   trainingContainer,
 } from './job.js';
-export { DEFAULT_PLAN_PATH, type LoadedPlan, loadPlan, type PlanCheck, parsePlan } from './load.js';
+export {
+  DEFAULT_PLAN_PATH,
+  type LoadedPlan,
+  loadPlan,
+  type PlanCheck,
+  parsePlan,
+  type VerifyJob,
+} from './load.js';
+export type { PlaceholderValues } from './placeholders.js';
 export {
   type AcceptanceRule,
   type Deployment,
@@ -20,4 +28,5 @@ export {
   REPOSITORY_PATTERN,
 } from './schema.js';
 export { containerOf, type HelmTarget, type KustomizeTarget, parseValuesPath } from './target.js';
+export type { HttpCheck, JobCheck, PrometheusCheck, VerifyCheck } from './verify.js';
 export { MAX_MANIFEST_BYTES } from './yaml.js';

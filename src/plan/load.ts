@@ -19,6 +19,17 @@ export interface LoadedPlan {
   /** The trainer's directory: the context of its image, or that of the Job's manifest. */
   readonly trainingContext: string;
   readonly buildContext: string;
+  /** The Jobs of `verify`, each manifest once; absent where there are none. */
+  readonly verifyJobs?: readonly VerifyJob[];
+}
+
+/** A Job that checks deployments. */
+export interface VerifyJob {
+  /** As the plan names it. */
+  readonly manifest: string;
+  /** Where that is, from the root of the tree. */
+  readonly path: string;
+  readonly job: JobManifest;
 }
 
 /** Something in a plan, or in its Job's manifest, that reaches beyond what is allowed. */
@@ -85,20 +96,39 @@ export async function loadPlan(
   }
   const buildContext = await named(['build', 'context'], plan.build.context, 'directory');
   await named(['build', 'dockerfile'], plan.build.dockerfile, 'file', buildContext);
-  const [violation, ...others] = check(plan, job).map(
-    ({ file: where, path: at, problem }): Problem => ({
-      code: 'TL_NOT_ALLOWED',
-      ...problem,
-      where: (where === 'plan' ? document : manifest).locate(at),
-    }),
-  );
+  const refused = ({ file: where, path: at, problem }: PlanViolation, of: YamlDocument): Problem => ({
+    code: 'TL_NOT_ALLOWED',
+    ...problem,
+    where: (where === 'plan' ? document : of).locate(at),
+  });
+  const violations = check(plan, job).map((one) => refused(one, manifest));
+  const verifyJobs = new Map<string, VerifyJob>();
+  for (const [index, { verify = [] }] of plan.deploy.entries()) {
+    for (const [place, { job: checks }] of verify.entries()) {
+      if (!checks || verifyJobs.has(checks.manifest)) continue;
+      const at = ['deploy', String(index), 'verify', String(place), 'job', 'manifest'];
+      const found = await named(at, checks.manifest, 'file');
+      const read = readJobManifest(await files.read(found, MAX_JOB_BYTES), found);
+      verifyJobs.set(checks.manifest, { manifest: checks.manifest, path: found, job: read.job });
+      const own = check(plan, read.job).filter(({ file }) => file === 'job'); // the plan's own are said above
+      violations.push(...own.map((one) => refused(one, read.document)));
+    }
+  }
+  const [violation, ...others] = violations;
   if (violation) {
     throw ThroughlineError.from({
       ...violation,
       ...(others.length > 0 ? { also: others.slice(0, 20) } : {}),
     });
   }
-  return { plan, job, jobPath, trainingContext, buildContext };
+  return {
+    plan,
+    job,
+    jobPath,
+    trainingContext,
+    buildContext,
+    ...(verifyJobs.size > 0 ? { verifyJobs: [...verifyJobs.values()] } : {}),
+  };
 }
 
 /** Adds the place in the plan to an error about a path that the plan names. */

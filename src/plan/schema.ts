@@ -1,34 +1,15 @@
 // The plan's schema: the one source of validation, of the TypeScript types and of the JSON Schema (DESIGN §3).
 // Strict throughout: a key that nobody reads is a mistake that nobody would notice.
 import { z } from 'zod';
-import { DURATION_PATTERN, parseDuration } from './duration.js';
+import { duration, label, path, SAFE_PATH, SECRET_NAME } from './parts.js';
 import { checkTarget, containerOf, ONE_TARGET, targetKeys } from './target.js';
+import { verifySchema } from './verify.js';
 
 /** Names that Throughline itself gives to the training program (DESIGN §4), or that would break its process. */
 export const RESERVED_ENVIRONMENT =
   /^(?:TRACEPARENT|TRACESTATE|BAGGAGE|DATASET_NAME|DATASET_VERSION|RELEASE_ID|MODEL_NAME|MODEL_OUTPUT|RESULT_FILE|PATH|HOME|OTEL_.*|LD_.*|DYLD_.*)$/;
 
-/** Names under which programs expect a secret (I9). */
-const SECRET_NAME =
-  /(?:^|_)(?:PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIALS?|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|SECRET_?KEY)$/i;
-
 const ENVIRONMENT_VARIABLE = /^[A-Za-z_][A-Za-z0-9_]*$/;
-
-/** A DNS label (RFC 1123): what Kubernetes takes as a name, and as part of one. */
-const label = z
-  .string()
-  .max(53)
-  .regex(/^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?$/, 'expected lower-case letters, digits and dashes')
-  .describe('Lower-case letters, digits and dashes; at most 53 characters');
-
-const SAFE_PATH = /^(?!\/)(?!.*(?:^|\/)\.\.(?:\/|$))[^\0-\x1f\\]+$/;
-
-const path = z
-  .string()
-  .min(1)
-  .max(1024)
-  .regex(SAFE_PATH, 'expected a path below the plan’s directory: relative, with /, without ..')
-  .describe('A path relative to the directory of the plan; it may not leave it');
 
 /** Repository part of an image reference, without tag and digest (distribution/reference). */
 const IMAGE_NAME =
@@ -39,19 +20,6 @@ const imageName = z
   .max(255)
   .regex(IMAGE_NAME, 'expected an image name without tag and digest: registry.example/team/name')
   .describe('An image’s name without tag and digest; Throughline adds both');
-
-const duration = z
-  .string()
-  .regex(DURATION_PATTERN, 'expected a duration such as 90s, 15m, 6h or 1h30m')
-  .describe('A duration such as 90s, 15m, 6h or 1h30m')
-  .transform((text, context) => {
-    const seconds = parseDuration(text);
-    if (seconds === undefined || seconds <= 0 || seconds > 30 * 86_400) {
-      context.addIssue({ code: 'custom', message: 'expected a duration between 1ms and 30d' });
-      return z.NEVER;
-    }
-    return seconds;
-  });
 
 /** git-check-ref-format(1), as far as a pattern can say it. */
 const branch = z
@@ -172,6 +140,7 @@ const deploy = z
         timeout: duration.default(15 * 60),
       })
       .optional(),
+    verify: verifySchema.optional(),
   })
   .refine(({ approvalTimeout, escalation }) => !escalation || escalation.after < approvalTimeout, {
     message: 'expected an escalation before the approval’s own deadline',

@@ -31,7 +31,7 @@ const container = z
   .regex(/^[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?$/, 'expected the name of a container')
   .describe('The container that serves the model');
 
-const valuesPath = z
+export const valuesPath = z
   .string()
   .max(500)
   .regex(

@@ -3,7 +3,7 @@
 import { ThroughlineError } from '../domain/errors.js';
 import { matches } from '../domain/patterns.js';
 import type { ReleaseScope } from '../domain/release.js';
-import { withoutUser } from '../domain/urls.js';
+import { redact, withoutUser } from '../domain/urls.js';
 import type { JobManifest } from '../plan/job.js';
 import type { PlanViolation } from '../plan/load.js';
 import type { Plan } from '../plan/schema.js';
@@ -50,7 +50,7 @@ export function planViolations(
   };
   image('plan', ['build', 'image'], plan.build.image);
   if (plan.train.build) image('plan', ['train', 'build', 'image'], plan.train.build.image);
-  plan.deploy.forEach(({ repository, argocd }, index) => {
+  plan.deploy.forEach(({ repository, argocd, verify = [] }, index) => {
     if (!allowsRepository(allow.gitopsRepositories, repository)) {
       const expected = `a repository like ${some(allow.gitopsRepositories)}`;
       refuse(
@@ -61,6 +61,14 @@ export function planViolations(
         expected,
       );
     }
+    verify.forEach(({ http, prometheus }, place) => {
+      const kind = http ? 'http' : 'prometheus';
+      const url = http?.url ?? prometheus?.url;
+      if (url === undefined || allowsVerifyUrl(allow, url.replaceAll(/\{\{[^{}]*\}\}/g, 'x'))) return;
+      const expected = `a URL like ${some(allow.verifyUrls)}`;
+      const at = ['deploy', index, 'verify', place, kind, 'url'];
+      refuse('plan', at, 'The URL', redact(url).slice(0, 300), expected);
+    });
     if (argocd && allow.argocdNamespaces && !allow.argocdNamespaces.includes(argocd.namespace)) {
       const expected = `one of ${some(allow.argocdNamespaces)}`;
       refuse('plan', ['deploy', index, 'argocd', 'namespace'], 'The namespace', argocd.namespace, expected);
@@ -134,6 +142,11 @@ function allowsRepository(allowed: readonly string[] | undefined, repository: st
   if (!allowed) return true;
   const canonical = canonicalRepository(repository);
   return canonical !== undefined && allowed.some((pattern) => matches(pattern, canonical));
+}
+
+/** Whether a check may ask this, whatever its query is. */
+export function allowsVerifyUrl({ verifyUrls }: Pick<Allowed, 'verifyUrls'>, url: string): boolean {
+  return allowsRepository(verifyUrls, url.replace(/\?.*$/s, ''));
 }
 
 /**

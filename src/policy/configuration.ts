@@ -122,6 +122,9 @@ const configurationSchema = z.strictObject({
       namespaces: names.optional().describe('Of training Jobs'),
       serviceAccounts: names.default(['default']).describe('Of training Jobs'),
       argocdNamespaces: names.optional(),
+      verifyUrls: patterns
+        .optional()
+        .describe('What checks of deployments may ask, without the query: https://*.models.example/**'),
       jobs: z
         .array(z.enum(JOB_FEATURES))
         .default([])

@@ -1,5 +1,5 @@
 // What an operator allows: who may do what, and what a release may reach.
-export { checkScope, checkTrigger, planViolations } from './allowed.js';
+export { allowsVerifyUrl, checkScope, checkTrigger, planViolations } from './allowed.js';
 export {
   type Allowed,
   configurationJsonSchema,

@@ -45,6 +45,10 @@ export const ATTR = {
   approvalDecision: 'throughline.approval.decision',
   approvalBy: 'throughline.approval.by',
   approvalComment: 'throughline.approval.comment',
+  checkName: 'throughline.verify.check',
+  checkKind: 'throughline.verify.kind',
+  checkFound: 'throughline.verify.found',
+  checkSamples: 'throughline.verify.samples',
   /** Of metrics. */
   stage: 'throughline.stage',
   activity: 'throughline.activity',

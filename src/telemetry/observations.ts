@@ -1,6 +1,7 @@
 // Spans of things that were watched, with the times that those things say of themselves (DESIGN §5.4). Pure.
 import type { Observation } from '../domain/observation.js';
 import type { PodRecord, SyncedDeployment } from '../domain/release.js';
+import type { VerifyResult } from '../domain/verification.js';
 import { ATTR } from './attributes.js';
 
 /** Words for how a pod ended, as `error.type`; the whole of it is in the attribute. */
@@ -111,4 +112,25 @@ export function syncObservations(
       [ATTR.deploymentName]: workload.name,
     }),
   ];
+}
+
+/** A check of a deployment, from its first look to its decision. Times are its workers'. */
+export function verifyObservation(
+  check: Pick<VerifyResult, 'environment' | 'name' | 'kind' | 'startedAt'> & Partial<VerifyResult>,
+): Observation {
+  const { environment, name, kind, startedAt, endedAt, passed, found, samples } = check;
+  return {
+    id: `verify/${environment}/${name}`,
+    name: `verify ${name}`,
+    start: startedAt,
+    end: endedAt,
+    attributes: {
+      [ATTR.environment]: environment,
+      [ATTR.checkName]: name,
+      [ATTR.checkKind]: kind,
+      ...(found === undefined ? {} : { [ATTR.checkFound]: found }),
+      ...(samples === undefined ? {} : { [ATTR.checkSamples]: String(samples) }),
+    },
+    error: passed === false ? 'TL_VERIFICATION_FAILED' : undefined,
+  };
 }

@@ -174,7 +174,7 @@ class RunProjection {
     const goesOn = this.next?.record?.stages.some(({ spanId }) => spanId === stage.spanId);
     if (!stage.endedAt && (!closing || goesOn)) return undefined;
     const type = TASK_TYPES[stage.type];
-    const environment = /^(?:deploy|approve|roll back) (.+)$/.exec(stage.name)?.[1];
+    const environment = /^(?:deploy|approve|verify|roll back) (.+)$/.exec(stage.name)?.[1];
     const approval =
       stage.type === 'approve'
         ? record?.approvals?.find((one) => one.environment === environment)

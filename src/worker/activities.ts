@@ -27,6 +27,7 @@ import { pinned } from '../activities/registry/oci-program.js';
 import type { Registry } from '../activities/registry/registry.js';
 import type { ReleaseSource } from '../activities/source/prepare.js';
 import type { JobRunner } from '../activities/training/runner.js';
+import type { Verifier } from '../activities/verify/index.js';
 import { ThroughlineError } from '../domain/errors.js';
 import type { WrittenDeployment } from '../domain/gitops.js';
 import type { CommitSha } from '../domain/ids.js';
@@ -61,6 +62,7 @@ export interface ActivityDependencies {
   /** What signs, and what lies beside images. */
   readonly signer?: StatementSigner | undefined;
   readonly evidence?: EvidenceStore | undefined;
+  readonly verifier: Verifier;
   readonly drift: DriftChecker;
   readonly exporter: SpanExporter | undefined;
   readonly resource: Resource;
@@ -93,6 +95,7 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
     sync,
     signer,
     evidence,
+    verifier,
     drift,
     exporter,
     resource,
@@ -147,16 +150,24 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
   return {
     prepareRelease: (request) =>
       run(async (context): Promise<PreparedRelease> => {
+        if (request.rollback) {
+          const { verifyJobs: _, ...prepared } = await source.prepare(request, settings, context);
+          await checkTargets(prepared.plan, context); // nothing is trained, built or checked
+          return { ...prepared, job: sealJob(prepared.job) };
+        }
         const built = builder.check(); // meanwhile
         built.catch(() => undefined);
         const prepared = await source.prepare(request, settings, context);
-        if (request.rollback) {
-          await checkTargets(prepared.plan, context); // nothing is trained, nothing is built
-          return { ...prepared, job: sealJob(prepared.job) };
-        }
         // All at once; what is wrong with the plan itself is said first.
         const placed = runner.check(prepared.job);
-        const checks = [placed, checkTargets(prepared.plan, context), built];
+        const verifies = Promise.all(
+          (prepared.verifyJobs ?? []).map(async (one) => ({
+            ...one,
+            job: sealJob(one.job),
+            jobNamespace: (await runner.check(one.job)).namespace,
+          })),
+        );
+        const checks = [placed, verifies, checkTargets(prepared.plan, context), built];
         for (const check of checks) check.catch(() => undefined);
         const pinnedTrainer = placed.then(({ namespace }) =>
           namespace ? pinAtOnce(prepared, context.signal) : undefined,
@@ -168,6 +179,7 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
           job: sealJob(prepared.job),
           jobNamespace: (await placed).namespace,
           pinnedTrainer: await pinnedTrainer,
+          ...(prepared.verifyJobs ? { verifyJobs: await verifies } : {}),
         };
       }),
 
@@ -218,6 +230,8 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
         const expected = { change: restored ?? deployChange(change), commit, traceparent, imageDigest };
         return sync.wait({ ...target, ...expected, deadline }, context);
       }),
+
+    verifyDeployment: (verification) => run((context) => verifier.verify(verification, context)),
 
     findDeployment: (change) =>
       run(async (context) => {

@@ -15,9 +15,10 @@ import { KubernetesJobRunner } from '../activities/training/kubernetes/runner.js
 import { TrainingWatches } from '../activities/training/kubernetes/watches.js';
 import { LocalJobRunner } from '../activities/training/local.js';
 import type { JobRunner } from '../activities/training/runner.js';
+import { DeploymentVerifier, type Verifier } from '../activities/verify/index.js';
 import { ConfiguredGitAccess, checkSigning, useGitAccess } from '../git/index.js';
 import { KubernetesApi } from '../kubernetes/api.js';
-import type { Allowed, ServerConfiguration } from '../policy/index.js';
+import { type Allowed, allowsVerifyUrl, type ServerConfiguration } from '../policy/index.js';
 import { NO_POLICY, readPolicy } from '../provenance/policy.js';
 import { publicKeyOf, SignatureVerifier, type StatementSigner, signerOf } from '../provenance/signing.js';
 import type { Logger } from '../telemetry/log.js';
@@ -34,6 +35,7 @@ export interface Runtime {
     /** Where there is a registry, and something to sign with. */
     readonly signer?: StatementSigner | undefined;
     readonly evidence?: EvidenceStore | undefined;
+    readonly verifier: Verifier;
     readonly drift: DriftChecker;
   };
   close(): Promise<void>;
@@ -62,13 +64,21 @@ const gitopsOf = ({ data, gitIdentity }: WorkerConfig, { git }: ServerConfigurat
 const sourceOf = ({ data }: WorkerConfig, allow: Allowed, defaultNamespace?: string) =>
   gitSource(gitCacheOf(data), { allow, defaultNamespace });
 
+const verifierOf = (runner: JobRunner, allow: Allowed) =>
+  new DeploymentVerifier(runner, {
+    url: (url) => allowsVerifyUrl(allow, url),
+    everything: allow.verifyUrls === undefined,
+  });
+
 export function localRuntime(config: WorkerConfig, configuration: ServerConfiguration): Runtime {
   const { allow } = configuration;
   const { data, workloadTelemetry } = config;
+  const runner = new LocalJobRunner({ data, workloadTelemetry, backoffSeconds: config.jobBackoffSeconds });
   return {
     adapters: {
       source: sourceOf(config, allow),
-      runner: new LocalJobRunner({ data, workloadTelemetry, backoffSeconds: config.jobBackoffSeconds }),
+      runner,
+      verifier: verifierOf(runner, allow),
       builder: new LocalImageBuilder({
         data,
         workloadTelemetry,
@@ -113,23 +123,25 @@ async function kubernetesRuntime(
   const gitops = gitopsOf(config, configuration);
   const sync = new ArgoCdSyncWatcher(api, gitops, log);
   const { ociImage, registrySecret, registryCertificates, handoverSeconds } = kubernetes;
+  const runner = new KubernetesJobRunner(api, watches, {
+    namespace,
+    workloadTelemetry,
+    podStartSeconds: kubernetes.podStartSeconds,
+    gitCache: gitCacheOf(config.data),
+    handover: ociImage
+      ? {
+          image: ociImage,
+          secret: registrySecret,
+          certificates: registryCertificates,
+          seconds: handoverSeconds,
+        }
+      : undefined,
+  });
   return {
     adapters: {
       source: sourceOf(config, allow, namespace),
-      runner: new KubernetesJobRunner(api, watches, {
-        namespace,
-        workloadTelemetry,
-        podStartSeconds: kubernetes.podStartSeconds,
-        gitCache: gitCacheOf(config.data),
-        handover: ociImage
-          ? {
-              image: ociImage,
-              secret: registrySecret,
-              certificates: registryCertificates,
-              seconds: handoverSeconds,
-            }
-          : undefined,
-      }),
+      runner,
+      verifier: verifierOf(runner, allow),
       builder: new BuildKitImageBuilder(registry, {
         ...kubernetes.buildkit,
         contexts: config.buildContexts,

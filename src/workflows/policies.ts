@@ -54,6 +54,9 @@ const POLICIES = {
   attest: { startToCloseTimeout: '5m', scheduleToCloseTimeout: '3h', retry: RETRY },
   // Ends by its own deadline (see below): the plan says how long Argo CD may take.
   sync: { retry: RETRY, cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED },
+  // Ends by its own deadline, too. Attempts go on where the last one was, and adopt its Job; a cancellation is answered when
+  // nobody asks any more, so that cleaning up finds it quiet.
+  verify: { retry: RETRY, cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED },
   // Must succeed in the end, or something keeps running; bounded so that a lost machine does not hold the release.
   cleanUp: { startToCloseTimeout: '5m', scheduleToCloseTimeout: '1h', retry: RETRY },
   // Waits until there is something to send or to write, and comes back now and then in any case. A collector or a store

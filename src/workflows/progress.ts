@@ -29,6 +29,7 @@ import {
 } from '../domain/release.js';
 import { RECORD_MEMO, STATUS_QUERY } from '../domain/temporal-names.js';
 import { formatTraceparent, parseTraceparent, stageSpanId, type TraceCarrier } from '../domain/trace.js';
+import { describeVerification, type VerifyResult } from '../domain/verification.js';
 import { problemOf } from './failures.js';
 import { measureRelease, measureStage } from './metrics.js';
 import { SEARCH_ATTRIBUTES } from './search-attributes.js';
@@ -62,6 +63,7 @@ type Facts = Pick<ReleaseRecord, 'model' | 'commit' | 'dataset' | 'environments'
 export class ReleaseProgress {
   private readonly stages: Stage[] = [];
   private readonly deployments: GitOpsCommit[] = [];
+  private verifications: readonly VerifyResult[] = [];
   private facts: Facts = {};
   private approvals: readonly ApprovalRecord[] = [];
   private awaited: readonly AwaitedApproval[] = [];
@@ -167,6 +169,11 @@ export class ReleaseProgress {
     this.describe();
   }
 
+  verified(result: VerifyResult): void {
+    this.verifications = [...this.verifications, result];
+    this.describe();
+  }
+
   /** The last word: kept in the memo, where it can be read when no worker runs, and in the outcome's attribute. */
   ended(outcome: Outcome): ReleaseRecord {
     this.outcome = outcome;
@@ -194,6 +201,7 @@ export class ReleaseProgress {
       ...(this.approvals.length > 0 ? { approvals: this.approvals } : {}),
       ...(this.awaited.length > 0 ? { awaited: this.awaited } : {}),
       deployments: this.deployments,
+      ...(this.verifications.length > 0 ? { verifications: this.verifications } : {}),
       stages: this.stages,
       outcome: this.outcome,
       endedAt: this.endedAt,
@@ -244,6 +252,7 @@ function describeRelease(record: ReleaseRecord): string {
       (one) =>
         `${one.environment}: GitOps commit \`${one.commit}\`${one.synced ? `, running in ${one.synced.pods.join(', ')}` : ''}${one.rolledBack ? `, taken back by \`${one.rolledBack.commit}\`: ${one.rolledBack.reason}` : ''}  `,
     ),
+    ...(record.verifications ?? []).map((one) => `${one.environment}: ${describeVerification(one)}  `),
     `trace \`${record.traceId}\``,
     ...(outcome ? ['', `**${outcome.status}**`] : []),
     ...(outcome && 'problem' in outcome ? [`${outcome.problem.message} [${outcome.problem.code}]`] : []),

@@ -35,6 +35,7 @@ import { ReleaseProgress, StageEnded } from './progress.js';
 import { takeBack } from './rollback.js';
 import { synced } from './sync.js';
 import type { deliverTrace } from './trace-delivery.js';
+import { verify } from './verify.js';
 
 /** How long a Job may wait to be admitted, before its own timeout begins to count. */
 const QUEUE_SECONDS = 7 * 86_400;
@@ -50,21 +51,26 @@ export async function release(request: ReleaseRequest): Promise<ReleaseRecord> {
   try {
     await leased(request.pollLease, async () => {
       prepared = await plan(request, progress, atOnce);
-      const { model, image, attested } = request.rollback
-        ? await bringBack(request.rollback.made, prepared, progress)
-        : await make(request, prepared, progress, begun, atOnce);
+      if (request.rollback) {
+        await bringBack(request, request.rollback.made, prepared, progress, begun);
+        return;
+      }
+      const model = await train(request, prepared, progress, begun, atOnce);
+      await evaluate(prepared, model, progress);
+      const image = await build(request, prepared, model, progress, begun);
+      const attested = await attest(request, prepared, progress); // before it is deployed: an admission controller may ask for it
       for (const target of prepared.plan.deploy) {
-        const approval = request.rollback ? undefined : await approve(prepared, target, progress, approvals);
+        const approval = await approve(prepared, target, progress, approvals);
         const change = changeOf(request, prepared, model, image, target, approval);
         try {
           await deploy(prepared, change, target, progress, begun);
+          await verify(request, prepared, target, model, image, progress);
         } catch (error) {
-          if (!request.rollback) await takeBack(prepared, change, target, progress, error);
+          await takeBack(prepared, change, target, progress, error);
           throw error;
         }
       }
-      if (prepared.plan.deploy.length > 0 && !request.rollback)
-        await attest(request, prepared, progress, attested);
+      if (prepared.plan.deploy.length > 0) await attest(request, prepared, progress, attested);
       await begun.settling;
     });
     outcome = { status: 'SUCCEEDED' };
@@ -96,43 +102,29 @@ function plan(request: ReleaseRequest, progress: ReleaseProgress, atOnce: boolea
   });
 }
 
-/** What is deployed, and which statements of it are signed. */
-interface Deployable {
-  readonly model: TrainedModel;
-  readonly image: BuiltImage;
-  readonly attested: readonly string[];
-}
-
-async function make(
+/**
+ * What an earlier release has made is deployed again. Nothing is trained or built; approved and checked it was when it was
+ * deployed first; but what is attested of it has to hold.
+ */
+async function bringBack(
   request: ReleaseRequest,
+  { training, image }: Made,
   prepared: PreparedRelease,
   progress: ReleaseProgress,
   begun: Begun,
-  atOnce: boolean,
-): Promise<Deployable> {
-  const model = await train(request, prepared, progress, begun, atOnce);
-  await evaluate(prepared, model, progress);
-  const image = await build(request, prepared, model, progress, begun);
-  const attested = await attest(request, prepared, progress); // before it is deployed: an admission controller may ask for it
-  return { model, image, attested };
-}
-
-/** What an earlier release has made: nothing is trained, nothing is built, and what is attested of it has to hold. */
-async function bringBack(
-  { training, image }: Made,
-  { settings }: PreparedRelease,
-  progress: ReleaseProgress,
-): Promise<Deployable> {
+): Promise<void> {
+  const { settings, plan } = prepared;
   progress.trained(training);
   progress.built(image);
   if (settings.attests)
     await progress.stage('verify', 'check evidence', () =>
       activities('attest', `attestations of ${image.reference}`, settings).checkEvidence(
-        image.reference,
+        image.name,
         image.digest,
       ),
     );
-  return { model: training, image, attested: [] };
+  for (const target of plan.deploy)
+    await deploy(prepared, changeOf(request, prepared, training, image, target), target, progress, begun);
 }
 
 async function train(
@@ -294,7 +286,7 @@ function changeOf(
   model: TrainedModel,
   image: BuiltImage,
   { environment, repository, branch, manifest, container, kustomize, helm }: Deployment,
-  approval: ApprovalRecord | undefined,
+  approval?: ApprovalRecord,
 ): DeploymentChange {
   return {
     release: request.release,

@@ -1,6 +1,7 @@
 // I10: histories of earlier versions replay on today's workflow code. Kept ones lie in test/histories; `RECORD=1` adds
 // those of the releases that this test makes, under the package's version; `RECORD=approved` that one alone.
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -15,6 +16,15 @@ Runtime.install({ logger: new DefaultLogger('ERROR') });
 
 const KEPT = fileURLToPath(new URL('../histories', import.meta.url));
 const BUNDLE = { codePath: fileURLToPath(new URL('../../dist/workflow-bundle.js', import.meta.url)) };
+
+const CHECK_JOB = `apiVersion: batch/v1
+kind: Job
+spec:
+  template:
+    spec:
+      restartPolicy: Never
+      containers: [{ name: check, image: registry.example/ml/check:1, command: ["true"] }]
+`;
 
 const replay = (history: unknown, id: string) =>
   Worker.runReplayHistory({ workflowBundle: BUNDLE, replayName: id }, historyFromJSON(history), id);
@@ -45,7 +55,7 @@ describe('histories of this version', () => {
   });
   afterAll(() => world?.stop());
 
-  it('replay: succeeded, rejected, failed, canceled, approved, and with a worker killed in the middle', async () => {
+  it('replay: succeeded, rejected, failed, canceled, approved, verified, and with a worker killed in the middle', async () => {
     let worker = await world.worker();
     const ids: Record<string, string> = {};
     ids.succeeded = (await world.release(world.model('succeeded').url, 'SUCCEEDED')).release;
@@ -74,6 +84,27 @@ describe('histories of this version', () => {
     await world.releases.decide(approved.id, decision);
     expect((await world.ended(approved.id)).status).toBe('SUCCEEDED');
     ids.approved = approved.id;
+    const verifies = createServer((_, response) => response.end('{"model_id":"tiny-1"}'));
+    await new Promise<void>((resolve) => verifies.listen(0, '127.0.0.1', resolve));
+    const { port } = verifies.address() as { port: number };
+    const checks = [
+      {
+        name: 'predicts',
+        http: {
+          url: `http://127.0.0.1:${port}/predict`,
+          expect: { body: { json: { model_id: '{{ model.id }}' } } },
+        },
+      },
+      { name: 'evaluates', job: { manifest: 'checks/job.yaml' } },
+    ];
+    const verified = world.model('verified', {
+      plan: (text) => `${text}    verify: ${JSON.stringify(checks)}\n`,
+      files: {
+        'checks/job.yaml': CHECK_JOB,
+      },
+    });
+    ids.verified = (await world.release(verified.url, 'SUCCEEDED')).release;
+    await new Promise((resolve) => verifies.close(resolve));
     const { body: killed } = await world.trigger({
       repository: world.model('killed', { parameters: { TICKS: 30 }, train: TRAIN }).url,
     });

@@ -32,6 +32,8 @@ export interface ClusterModelOptions {
   readonly undeployed?: boolean;
   readonly dockerfile?: string;
   readonly syncTimeout?: string;
+  /** Of the deployment: whether the release takes it back. */
+  readonly rollback?: 'automatic';
   readonly timeout?: string;
 }
 
@@ -172,6 +174,7 @@ export class ClusterWorld {
               repository: gitopsUrl,
               manifest: 'k8s/deployment.yaml',
               container: 'inference',
+              ...(options.rollback ? { rollback: options.rollback } : {}),
               argocd: { application: name, namespace: argocd, timeout: options.syncTimeout ?? '2m' },
             },
           ],

@@ -120,6 +120,14 @@ describe('the Job that is created', () => {
     expect(spec.template.metadata.finalizers).toEqual([RESULT_FINALIZER]);
   });
 
+  it('hands over no model where it checks a deployment, and is told of which', () => {
+    const parameters = { ENVIRONMENT: 'production', MODEL_ID: 'digits-1' };
+    const { spec } = made({ ...trainingJob(), parameters, verifies: 'production' });
+    expect(JSON.stringify(spec)).not.toContain('push-model');
+    const [check] = spec.template.spec.containers;
+    expect(variable(check, 'MODEL_ID')).toEqual([{ name: 'MODEL_ID', value: 'digits-1' }]);
+  });
+
   it('does not count disruptions, where the manifest says nothing else', () => {
     expect(JSON.stringify(made().spec.podFailurePolicy)).toContain('DisruptionTarget');
     const onFailure = MANIFEST.replace('restartPolicy: Never', 'restartPolicy: OnFailure');
@@ -208,7 +216,7 @@ describe('the words of a wait', () => {
     expect(words(job(), [waiting('CreateContainerConfigError', 'no secret')])).toBe(
       'cannot start container c: no secret',
     );
-    expect(words(job(), [pod({ phase: 'Running' })])).toBe('training in pod p');
+    expect(words(job(), [pod({ phase: 'Running' })])).toBe('running in pod p');
   });
 
   it('tell what became of the pods before', () => {
@@ -220,7 +228,7 @@ describe('the words of a wait', () => {
       { name: 'a', creationTimestamp: '2026-01-01T00:00:01Z' },
     );
     expect(words(job(), [evicted, pod({ phase: 'Running' })])).toBe(
-      'pod evicted, attempt 2 of 4: training in pod p',
+      'pod evicted, attempt 2 of 4: running in pod p',
     );
     const crashed = pod({
       phase: 'Failed',

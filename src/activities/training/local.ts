@@ -29,7 +29,16 @@ import { manifestOf } from '../source/manifest.js';
 import { contractEnvironment } from './contract.js';
 import { digestDirectory } from './model-digest.js';
 import { MAX_RESULT_BYTES, parseResultFile, parseResultLog, type TrainingReport } from './result.js';
-import type { JobPlacement, JobRunner, LogPage, Memory, RunOptions, TrainingJob } from './runner.js';
+import {
+  type CompletedJob,
+  type JobPlacement,
+  type JobRunner,
+  type LogPage,
+  type Memory,
+  programOf,
+  type RunOptions,
+  type TrainingJob,
+} from './runner.js';
 
 const RESULT_FILE = 'result.json';
 /** The model lies one level down, so that the directory above is the build context `model` with `/model` in it. */
@@ -84,10 +93,25 @@ export class LocalJobRunner implements JobRunner {
     return {};
   }
 
-  async run(job: TrainingJob, { signal, report, observe }: RunOptions & Memory): Promise<TrainedModel> {
+  async run(job: TrainingJob, options: RunOptions & Memory): Promise<TrainedModel> {
+    const status = await this.ended(job, options);
+    return this.collect(this.task(job.name), job, status);
+  }
+
+  async complete(job: TrainingJob, options: RunOptions & Memory): Promise<CompletedJob> {
+    const status = await this.ended(job, options);
+    await this.succeeded(this.task(job.name), job, status);
+    return { attempts: status.attempts.length };
+  }
+
+  /** Starts the task or adopts it, and waits for its end. */
+  private async ended(
+    job: TrainingJob,
+    { signal, report, observe }: RunOptions & Memory,
+  ): Promise<TaskStatus> {
     const task = this.task(job.name);
     if (!(await taskStatus(task))) {
-      report('checking out the training program');
+      report('checking out the program');
       const cache = join(this.options.data, 'git');
       const manifest = await manifestOf(job, cache, signal);
       const mirror = await Mirror.open(cache, job.repository);
@@ -98,11 +122,11 @@ export class LocalJobRunner implements JobRunner {
       }
       await startTask(task, this.taskSpec({ ...job, manifest }, join(source, job.context)));
     }
-    const progress = reportProgress(task, report);
+    const progress = reportProgress(task, job.verifies === undefined ? 'training' : 'checking', report);
     try {
       const status = await waitForTask(task, signal);
       observe(...processObservations(job.name, status.attempts));
-      return await this.collect(task, job, status);
+      return status;
     } finally {
       progress.stop();
     }
@@ -161,12 +185,7 @@ export class LocalJobRunner implements JobRunner {
 
   /** Turns a finished task into the training's result. Deterministic: every attempt that asks gets the same. */
   private async collect(task: string, job: TrainingJob, status: TaskStatus): Promise<TrainedModel> {
-    const last = status.attempts.at(-1);
-    const attempt = await lastAttempt(task);
-    await rm(join(task, 'source'), { recursive: true, force: true }); // it can be had again from git
-    const tail = attempt ? (await readLog(attempt.log, -LOG_TAIL_BYTES, LOG_TAIL_BYTES)).text.trimEnd() : '';
-    if (status.state !== 'succeeded' || !last || !attempt) throw failureOf(job, status, tail);
-
+    const { last, attempt, tail } = await this.succeeded(task, job, status);
     const report = await this.readReport(attempt.directory, attempt.log);
     if (!report) {
       throw new ThroughlineError(
@@ -190,6 +209,16 @@ export class LocalJobRunner implements JobRunner {
       startedAt: status.attempts[0]?.startedAt ?? last.startedAt,
       endedAt: last.endedAt ?? last.startedAt,
     };
+  }
+
+  /** What a task left that has succeeded. Throws how it ended otherwise. */
+  private async succeeded(task: string, job: TrainingJob, status: TaskStatus) {
+    const last = status.attempts.at(-1);
+    const attempt = await lastAttempt(task);
+    await rm(join(task, 'source'), { recursive: true, force: true }); // it can be had again from git
+    const tail = attempt ? (await readLog(attempt.log, -LOG_TAIL_BYTES, LOG_TAIL_BYTES)).text.trimEnd() : '';
+    if (status.state !== 'succeeded' || !last || !attempt) throw failureOf(job, status, tail);
+    return { last, attempt, tail };
   }
 
   private async readReport(directory: string, log: string): Promise<TrainingReport | undefined> {
@@ -258,7 +287,7 @@ function machineEnvironment(): Record<string, string> {
 function failureOf(job: TrainingJob, status: TaskStatus, tail: string): ThroughlineError {
   const runs = `${status.attempts.length} ${status.attempts.length === 1 ? 'run' : 'runs'}`;
   if (status.state === 'deadline') {
-    return new ThroughlineError('TL_TRAINING_TIMEOUT', `The training of ${job.model} did not end in time`, {
+    return new ThroughlineError('TL_TRAINING_TIMEOUT', `${programOf(job)} did not end in time`, {
       expected: `an end within ${Math.min(job.manifest.spec.activeDeadlineSeconds ?? Number.POSITIVE_INFINITY, job.timeout)} s`,
       found: `still running in ${runs}; end of its log:\n${tail || '(nothing)'}`,
     });
@@ -270,14 +299,10 @@ function failureOf(job: TrainingJob, status: TaskStatus, tail: string): Throughl
       : code === undefined
         ? 'was killed'
         : `ended with exit code ${code}`;
-  return new ThroughlineError(
-    'TL_TRAINING_FAILED',
-    `The training program of ${job.model} ${how} after ${runs}`,
-    {
-      expected: 'exit code 0',
-      found: `end of its log:\n${tail || '(nothing)'}`,
-    },
-  );
+  return new ThroughlineError('TL_TRAINING_FAILED', `${programOf(job)} ${how} after ${runs}`, {
+    expected: 'exit code 0',
+    found: `end of its log:\n${tail || '(nothing)'}`,
+  });
 }
 
 /** Puts a directory under its digest; done before counts as done. Returns its URI. */
@@ -309,16 +334,16 @@ function localPath(uri: string | undefined): string | undefined {
   }
 }
 
-function reportProgress(task: string, report: (doing: string) => void): { stop(): void } {
+function reportProgress(
+  task: string,
+  doing: 'training' | 'checking',
+  report: (doing: string) => void,
+): { stop(): void } {
   const stopped = new AbortController();
   const loop = async () => {
     for (;;) {
       const last = await lastAttempt(task);
-      report(
-        last
-          ? `training, process ${last.number}${await lastLine(last.log)}`
-          : 'starting the training process',
-      );
+      report(last ? `${doing}, process ${last.number}${await lastLine(last.log)}` : 'starting the process');
       await sleep(500, undefined, { signal: stopped.signal });
     }
   };

@@ -25,10 +25,22 @@ export interface TrainingJob {
   readonly context: string;
   readonly dataset: { readonly name: string; readonly version: string };
   readonly parameters: Readonly<Record<string, string>>;
+  /** Of a Job that trains nothing, but checks a deployment: the environment that it checks. */
+  readonly verifies?: string | undefined;
   /** Seconds, from the first start. */
   readonly timeout: number;
   /** The context of the `train` stage, from history: every pod of every attempt gets this one (DESIGN §5.1). */
   readonly trace: TraceCarrier;
+}
+
+/** What runs, as the subject of a sentence. */
+export const programOf = ({ model, verifies }: TrainingJob): string =>
+  verifies === undefined ? `The training program of ${model}` : `The check of ${model} in ${verifies}`;
+
+/** A Job that has succeeded, of which nothing else is wanted. */
+export interface CompletedJob {
+  /** How many pods (locally: processes) it needed, the last one included. */
+  readonly attempts: number;
 }
 
 export interface RunOptions {
@@ -67,6 +79,8 @@ export interface JobRunner {
   check(manifest: JobManifest): Promise<JobPlacement>;
   /** Starts the Job or adopts it, also a finished one, and waits for its result. Aborting leaves it running. */
   run(job: TrainingJob, options: RunOptions & Memory): Promise<TrainedModel>;
+  /** The same for a Job that is done where it succeeds, and hands over no model. */
+  complete(job: TrainingJob, options: RunOptions & Memory): Promise<CompletedJob>;
   /** Lets go of a finished Job: its result is in history, and whoever wants to may remove it. */
   settle(name: string, options: RunOptions): Promise<void>;
   /** Ends the Job, if there is one, so that it cannot start again; returns when nothing of it is left (I6). */

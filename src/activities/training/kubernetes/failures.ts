@@ -3,7 +3,7 @@ import { ThroughlineError } from '../../../domain/errors.js';
 import { ApiError, asProblem } from '../../../kubernetes/api.js';
 import type { Job, Pod } from '../../../kubernetes/objects.js';
 import type { JobManifest } from '../../../plan/index.js';
-import type { PodRecord, TrainingJob } from '../runner.js';
+import { type PodRecord, programOf, type TrainingJob } from '../runner.js';
 import { CONFIGURATION_ANNOTATION, configurationOf, RELEASE_LABEL } from './manifest.js';
 import { endOf, failedContainer } from './state.js';
 
@@ -37,7 +37,7 @@ export function failureOf(
   const runs = `${records.length} ${records.length === 1 ? 'pod' : 'pods'}`;
   const tail = `end of its log:\n${log.trimEnd() || '(nothing)'}`;
   if (reason === 'DeadlineExceeded') {
-    return new ThroughlineError('TL_TRAINING_TIMEOUT', `The training of ${job.model} did not end in time`, {
+    return new ThroughlineError('TL_TRAINING_TIMEOUT', `${programOf(job)} did not end in time`, {
       expected: `an end within ${Math.min(job.manifest.spec.activeDeadlineSeconds ?? Number.POSITIVE_INFINITY, job.timeout)} s`,
       found: `still running in ${runs}; ${tail}`,
     });
@@ -48,14 +48,10 @@ export function failureOf(
     : pod
       ? `was ${endOf(pod)}`
       : 'failed';
-  return new ThroughlineError(
-    'TL_TRAINING_FAILED',
-    `The training program of ${job.model} ${how} after ${runs}`,
-    {
-      expected: 'exit code 0',
-      found: `${reason}: ${message}\n${tail}`,
-    },
-  );
+  return new ThroughlineError('TL_TRAINING_FAILED', `${programOf(job)} ${how} after ${runs}`, {
+    expected: 'exit code 0',
+    found: `${reason}: ${message}\n${tail}`,
+  });
 }
 
 /** What the API server's refusal of a Job means. */

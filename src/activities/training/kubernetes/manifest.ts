@@ -152,7 +152,7 @@ function podSpec(job: TrainingJob, options: ManifestOptions): Json {
       { name: MODEL_VOLUME, mountPath: MODEL_DIRECTORY },
     ],
   });
-  const { handover } = options;
+  const handover = job.verifies === undefined ? options.handover : undefined; // it hands over nothing
   const registryVolumes = [
     ...(handover?.secret
       ? [

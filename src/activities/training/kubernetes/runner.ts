@@ -9,6 +9,7 @@ import { type JobManifest, trainingContainer } from '../../../plan/index.js';
 import { podObservations } from '../../../telemetry/observations.js';
 import { manifestOf } from '../../source/manifest.js';
 import type {
+  CompletedJob,
   JobPlacement,
   JobRunner,
   LogPage,
@@ -35,6 +36,12 @@ export interface KubernetesRunnerOptions {
   readonly podStartSeconds: number;
   /** Where mirrors of git repositories lie. */
   readonly gitCache: string;
+}
+
+interface EndedJob {
+  readonly object: Job;
+  readonly watch: NamespaceWatch;
+  readonly notes: Notes;
 }
 
 /** What attempts remember of the Job: that it was there, and what became of pods that are gone by now. */
@@ -80,10 +87,31 @@ export class KubernetesJobRunner implements JobRunner {
     return { namespace };
   }
 
-  async run(
+  async run(job: TrainingJob, options: RunOptions & Memory): Promise<TrainedModel> {
+    const ended = await this.ended(job, options);
+    const readLog = await this.succeeded(job, ended, options.signal);
+    const { object, watch, notes } = ended;
+    return trainedModel({
+      job,
+      object,
+      pods: watch.pods.of(splitJobName(job.name).name),
+      container: trainingContainer(job.manifest).name,
+      records: notes.records,
+      readLog: (pod) => readLog(pod, 1024 * 1024),
+    });
+  }
+
+  async complete(job: TrainingJob, options: RunOptions & Memory): Promise<CompletedJob> {
+    const ended = await this.ended(job, options);
+    await this.succeeded(job, ended, options.signal);
+    return { attempts: Math.max(1, ended.notes.records.length) };
+  }
+
+  /** Makes the Job or adopts it, and waits for its end. */
+  private async ended(
     job: TrainingJob,
     { signal, report, remembered, remember, observe }: RunOptions & Memory,
-  ): Promise<TrainedModel> {
+  ): Promise<EndedJob> {
     const { namespace, name } = splitJobName(job.name);
     const watch = this.watches.in(namespace);
     report(`looking for Job ${job.name}`);
@@ -97,8 +125,8 @@ export class KubernetesJobRunner implements JobRunner {
     }
     checkOurs(found, job);
     const notes = new Notes(found, memory, remember, (pods) => observe(...podObservations(pods, namespace)));
-    const ended = await this.follow(job, found, watch, notes, { signal, report });
-    return this.collect(job, ended, watch, notes, signal);
+    const object = await this.follow(job, found, watch, notes, { signal, report });
+    return { object, watch, notes };
   }
 
   /** I2: where it is there already, an earlier attempt made it. */
@@ -185,13 +213,12 @@ export class KubernetesJobRunner implements JobRunner {
     }
   }
 
-  private async collect(
+  /** Throws how the Job ended where it did not succeed; otherwise gives what reads its pods' logs. */
+  private async succeeded(
     job: TrainingJob,
-    object: Job,
-    watch: NamespaceWatch,
-    notes: Notes,
+    { object, watch, notes }: EndedJob,
     signal: AbortSignal,
-  ): Promise<TrainedModel> {
+  ): Promise<(pod: Pod, bytes: number) => Promise<string>> {
     const { namespace, name } = splitJobName(job.name);
     const container = trainingContainer(job.manifest).name;
     const pods = watch.pods.of(name);
@@ -202,14 +229,7 @@ export class KubernetesJobRunner implements JobRunner {
       const last = newest(pods.filter(({ status }) => status?.phase === 'Failed')) ?? newest(pods);
       throw failureOf(job, state, last, last ? await readLog(last, 4096).catch(() => '') : '', notes.records);
     }
-    return trainedModel({
-      job,
-      object,
-      pods,
-      container,
-      records: notes.records,
-      readLog: (pod) => readLog(pod, 1024 * 1024),
-    });
+    return readLog;
   }
 
   log(job: string, from: string | undefined, bytes: number): Promise<LogPage> {

@@ -54,7 +54,7 @@ function waitingFor(job: Job, pods: readonly Pod[], records: readonly PodRecord[
   if (!current) return { state: 'waiting', doing: 'waiting for a pod to be created', stuckOn: NO_POD };
   const { name, uid, creationTimestamp } = current.metadata;
   if (current.status?.phase === 'Running')
-    return { state: 'waiting', doing: `${before}training in pod ${name}` };
+    return { state: 'waiting', doing: `${before}running in pod ${name}` };
   const scheduled = current.status?.conditions?.find(({ type }) => type === 'PodScheduled');
   if (scheduled?.status === 'False') {
     return {
