@@ -5,8 +5,8 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
-import { createLogger } from '../src/telemetry/log.js';
 import { GitOpsDesk } from '../src/releases/gitops-desk.js';
+import { createLogger } from '../src/telemetry/log.js';
 import {
   applications,
   deploymentOf,
@@ -18,7 +18,7 @@ import {
 } from '../test/support/gitops.js';
 import { World } from '../test/support/world.js';
 
-const SIZES = (process.env.BENCH_SIZES ?? '1,10,100,1000').split(',').map(Number);
+const SIZES = (process.env.BENCH_GITOPS ?? '1,10,100,1000').split(',').map(Number);
 const FILES = Number(process.env.BENCH_FILES ?? 10_000);
 /** The loop's pushes grow with the square of its releases: a thousand would take hours. */
 const MOST_NAIVE = Number(process.env.BENCH_NAIVE ?? 100);

@@ -38,6 +38,9 @@ await main(async () => {
                 BENCH_TRIGGERS: '100',
                 BENCH_LINEAGE: '2000',
                 BENCH_LOOKUPS: '30',
+                BENCH_GITOPS: '1,10',
+                BENCH_FILES: '500',
+                BENCH_NAIVE: '10',
               }),
         },
       );
