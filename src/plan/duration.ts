@@ -1,4 +1,5 @@
 // Durations as Go and Kubernetes users write them: `6h`, `1h30m`, `90s`, `250ms`.
+import { z } from 'zod';
 
 const PART = /(\d+(?:\.\d+)?)(ms|s|m|h|d)/y;
 const SECONDS = { ms: 0.001, s: 1, m: 60, h: 3600, d: 86_400 } as const;
@@ -16,6 +17,20 @@ export function parseDuration(text: string): number | undefined {
   }
   return seconds;
 }
+
+/** As a plan has it; read as seconds. */
+export const duration = z
+  .string()
+  .regex(DURATION_PATTERN, 'expected a duration such as 90s, 15m, 6h or 1h30m')
+  .describe('A duration such as 90s, 15m, 6h or 1h30m')
+  .transform((text, context) => {
+    const seconds = parseDuration(text);
+    if (seconds === undefined || seconds <= 0 || seconds > 30 * 86_400) {
+      context.addIssue({ code: 'custom', message: 'expected a duration between 1ms and 30d' });
+      return z.NEVER;
+    }
+    return seconds;
+  });
 
 /** `6h`, `1h 30m`, `45s`, `0.3s`: for people. */
 export function formatDuration(seconds: number): string {

@@ -10,6 +10,7 @@ export {
   trainingContainer,
 } from './job.js';
 export { DEFAULT_PLAN_PATH, type LoadedPlan, loadPlan, type PlanCheck, parsePlan } from './load.js';
+export type { PullRequestMode } from './pull-request.js';
 export {
   type AcceptanceRule,
   type Deployment,

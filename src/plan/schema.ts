@@ -1,7 +1,8 @@
 // The plan's schema: the one source of validation, of the TypeScript types and of the JSON Schema (DESIGN §3).
 // Strict throughout: a key that nobody reads is a mistake that nobody would notice.
 import { z } from 'zod';
-import { DURATION_PATTERN, parseDuration } from './duration.js';
+import { duration } from './duration.js';
+import { checkPullRequest, pullRequestKeys, pullRequestOf } from './pull-request.js';
 import { checkTarget, containerOf, ONE_TARGET, targetKeys } from './target.js';
 
 /** Names that Throughline itself gives to the training program (DESIGN §4), or that would break its process. */
@@ -39,19 +40,6 @@ const imageName = z
   .max(255)
   .regex(IMAGE_NAME, 'expected an image name without tag and digest: registry.example/team/name')
   .describe('An image’s name without tag and digest; Throughline adds both');
-
-const duration = z
-  .string()
-  .regex(DURATION_PATTERN, 'expected a duration such as 90s, 15m, 6h or 1h30m')
-  .describe('A duration such as 90s, 15m, 6h or 1h30m')
-  .transform((text, context) => {
-    const seconds = parseDuration(text);
-    if (seconds === undefined || seconds <= 0 || seconds > 30 * 86_400) {
-      context.addIssue({ code: 'custom', message: 'expected a duration between 1ms and 30d' });
-      return z.NEVER;
-    }
-    return seconds;
-  });
 
 /** git-check-ref-format(1), as far as a pattern can say it. */
 const branch = z
@@ -147,6 +135,7 @@ const deploy = z
       .describe('What is said when nobody has answered for a while'),
     repository: repository.describe('The GitOps repository'),
     branch: branch.default('main'),
+    ...pullRequestKeys,
     manifest: z
       .string()
       .max(1024)
@@ -172,8 +161,13 @@ const deploy = z
     path: ['escalation', 'after'],
   })
   .superRefine(checkTarget)
+  .superRefine(checkPullRequest)
   .meta(ONE_TARGET)
-  .transform((entry) => ({ ...entry, container: containerOf(entry) }));
+  .transform((entry) => ({
+    ...entry,
+    container: containerOf(entry),
+    pullRequest: pullRequestOf(entry),
+  }));
 
 export const planSchema = z.strictObject({
   apiVersion: z.literal('throughline.dev/v1alpha1'),
