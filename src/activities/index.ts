@@ -4,15 +4,17 @@ import type { AttestedRelease, SignedStatement } from '../domain/attested.js';
 import type { DriftCheck, ExpectedState } from '../domain/drift.js';
 import type { GitOpsBranch, WrittenDeployment } from '../domain/gitops.js';
 import type { CommitSha, Digest, ReleaseId } from '../domain/ids.js';
+import type { PullRequestReference } from '../domain/pull-request.js';
 import type {
   BuiltImage,
   GitOpsCommit,
+  NonFinite,
   ReleaseRequest,
   SyncedDeployment,
   TrainedModel,
 } from '../domain/release.js';
 import type { TraceCarrier } from '../domain/trace.js';
-import type { HelmTarget, JobManifest, KustomizeTarget, Plan } from '../plan/index.js';
+import type { HelmTarget, JobManifest, KustomizeTarget, Plan, PullRequestMode } from '../plan/index.js';
 import type { SpanRecord } from '../telemetry/projection.js';
 import type { ImageBuild } from './build/builder.js';
 import type { LogPage, TrainingJob } from './training/runner.js';
@@ -76,6 +78,41 @@ export interface DeploymentChange {
   readonly approval?: ApprovalRecord | undefined;
   readonly requestedAt: string;
   readonly committedAt: string;
+}
+
+/** A deployment that goes by a pull request. */
+export interface DeploymentProposal {
+  readonly change: DeploymentChange;
+  readonly evidence: ProposalEvidence;
+  readonly mode: PullRequestMode;
+}
+
+/** What a pull request says of a deployment besides what the change itself says. */
+export interface ProposalEvidence {
+  /** Where the release can be looked at. */
+  readonly url?: string | undefined;
+  /** Of the model's source. */
+  readonly repository: string;
+  readonly modelDigest: Digest;
+  readonly datasetDigest?: string | undefined;
+  readonly metrics: readonly {
+    readonly name: string;
+    readonly value: number | NonFinite;
+    /** What it had to be, in words. */
+    readonly gate?: string | undefined;
+  }[];
+}
+
+export interface OpenedPullRequest extends PullRequestReference {
+  /** ISO 8601. */
+  readonly openedAt?: string | undefined;
+}
+
+export interface MergeWait {
+  readonly proposal: DeploymentProposal;
+  readonly number: number;
+  /** ISO 8601: until when. */
+  readonly deadline: string;
 }
 
 export interface DeploymentWait {
@@ -146,6 +183,22 @@ export interface Activities {
     branch: GitOpsBranch,
     changes: readonly DeploymentChange[],
   ): Promise<readonly WrittenDeployment[]>;
+  /**
+   * Pushes a deployment to a branch of its own, opens a pull request from it, and closes those that it supersedes. Idempotent:
+   * what is open is found, and what is on the base branch already is given as its commit (I3).
+   */
+  proposeDeployment(proposal: DeploymentProposal): Promise<OpenedPullRequest | GitOpsCommit>;
+  /** Waits until a pull request is merged; where its branch has conflicts it is made anew. Idempotent. */
+  awaitMerge(wait: MergeWait): Promise<GitOpsCommit>;
+  /**
+   * Closes the pull request of a deployment that is not to be any more, saying why, and deletes its branch; gives its commit,
+   * where it got through. Idempotent.
+   */
+  withdrawProposal(
+    proposal: DeploymentProposal,
+    number: number | undefined,
+    reason: string,
+  ): Promise<GitOpsCommit | undefined>;
   /** Waits until the cluster runs a commit (I5). Idempotent: it only looks, and asks for a refresh. */
   awaitDeployment(wait: DeploymentWait): Promise<SyncedDeployment>;
   /** Takes back a deployment that was interrupted; gives its commit, where it got through. Idempotent. */

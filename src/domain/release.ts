@@ -2,6 +2,7 @@
 import type { ApprovalRecord, AwaitedApproval } from './approval.js';
 import type { Problem } from './errors.js';
 import type { CommitSha, Digest, ReleaseId } from './ids.js';
+import type { MergedPullRequest, ProposedPullRequest } from './pull-request.js';
 import type { TraceCarrier } from './trace.js';
 
 /** What a caller asks for, validated at the edge, with every default filled in. The workflow's only input. */
@@ -117,6 +118,8 @@ export interface GitOpsCommit {
   readonly branch: string;
   readonly manifest: string;
   readonly commit: CommitSha;
+  /** What it was merged by, where it went that way. */
+  readonly pullRequest?: MergedPullRequest | undefined;
   /** What Argo CD made of it, where it was waited for. */
   readonly synced?: SyncedDeployment | undefined;
 }
@@ -198,6 +201,8 @@ export interface ReleaseRecord {
   readonly approvals?: readonly ApprovalRecord[] | undefined;
   /** Deployments that people were asked about. */
   readonly awaited?: readonly AwaitedApproval[] | undefined;
+  /** Pull requests that were opened. */
+  readonly proposed?: readonly ProposedPullRequest[] | undefined;
   readonly deployments: readonly GitOpsCommit[];
   readonly stages: readonly Stage[];
   readonly outcome?: Outcome | undefined;

@@ -6,9 +6,10 @@ import { CancelledFailure } from '@temporalio/activity';
 import type { SyncWatcher } from '../activities/argocd/watcher.js';
 import type { ImageBuilder } from '../activities/build/builder.js';
 import type { DriftChecker } from '../activities/drift/checker.js';
+import type { Forges } from '../activities/forge/index.js';
 import type { GitOpsRepository, Written } from '../activities/gitops/change.js';
-import { gitOpsChange, placeholderEdit, targetOf } from '../activities/gitops/deployment.js';
-import type { Activities, DeploymentChange, PreparedRelease, WorkerSettings } from '../activities/index.js';
+import { committed, gitOpsChange, placeholderEdit, targetOf } from '../activities/gitops/deployment.js';
+import type { Activities, PreparedRelease, WorkerSettings } from '../activities/index.js';
 import type { EvidenceStore } from '../activities/registry/evidence.js';
 import { pinned } from '../activities/registry/oci-program.js';
 import type { Registry } from '../activities/registry/registry.js';
@@ -17,7 +18,6 @@ import type { JobRunner } from '../activities/training/runner.js';
 import { ThroughlineError } from '../domain/errors.js';
 import type { WrittenDeployment } from '../domain/gitops.js';
 import type { Traced } from '../domain/observation.js';
-import type { GitOpsCommit } from '../domain/release.js';
 import { eventsIdOf } from '../domain/temporal-names.js';
 import { redact } from '../domain/urls.js';
 import { type Plan, sealJob } from '../plan/index.js';
@@ -29,6 +29,7 @@ import { pushObservation } from '../telemetry/observations.js';
 import { type ActivityContext, type ActivityPolicy, inActivity } from './activity-context.js';
 import type { EventDelivery } from './event-delivery.js';
 import type { GitOpsDesk } from './gitops-desk.js';
+import { PullRequests } from './pull-requests.js';
 import type { TraceDelivery } from './trace-delivery.js';
 
 export interface ActivityDependencies {
@@ -39,6 +40,7 @@ export interface ActivityDependencies {
   readonly runner: JobRunner;
   readonly builder: ImageBuilder;
   readonly gitops: GitOpsRepository;
+  readonly forges: Forges;
   /** Where the writers of GitOps branches are asked. */
   readonly desk: GitOpsDesk;
   /** Where Jobs run in a cluster: what their images are by digest, and what Argo CD makes of commits. */
@@ -74,6 +76,7 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
     runner,
     builder,
     gitops,
+    forges,
     desk,
     registry,
     sync,
@@ -85,6 +88,7 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
     traces,
     listeners = new Map(),
   } = dependencies;
+  const pulls = new PullRequests(gitops, forges);
   const run = <T>(body: (context: ActivityContext) => Promise<T>, policy: ActivityPolicy = {}) =>
     inActivity(worker, log, policy, body);
 
@@ -94,6 +98,7 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
       const watched = sync && target.argocd && sync.check({ ...target, ...target.argocd }, context);
       watched?.catch(() => undefined); // the manifest is judged first
       await gitops.check(placeholderEdit(target), context);
+      if (target.pullRequest) await pulls.check(target, plan.metadata.name, context);
       await watched;
     }
   };
@@ -190,6 +195,13 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
         );
       }),
 
+    proposeDeployment: (proposal) => run((context) => pulls.propose(proposal, context), PATIENT),
+
+    awaitMerge: (wait) => run((context) => pulls.awaitMerge(wait, context), PATIENT),
+
+    withdrawProposal: (proposal, number, reason) =>
+      run((context) => pulls.withdraw(proposal, number, reason, context), PATIENT),
+
     findDeployment: (change) =>
       run(async (context) => {
         await desk.withdraw(change, change, context.signal);
@@ -236,11 +248,6 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
 
     readTrainingLog: (job, from, bytes) => run(() => runner.log(job, from, bytes)),
   };
-}
-
-function committed(change: DeploymentChange, commit: GitOpsCommit['commit']): GitOpsCommit {
-  const { environment, repository, branch, manifest } = change;
-  return { environment, repository, branch, manifest, commit };
 }
 
 function writtenDeployment(written: Written): WrittenDeployment {

@@ -31,6 +31,7 @@ import { imageAnnotations, trainerAnnotations } from './image.js';
 import { LeaseExpired, leased } from './lease.js';
 import { activities } from './policies.js';
 import { ReleaseProgress, StageEnded } from './progress.js';
+import { type Proposal, proposalOf, viaPullRequest, withdrawn } from './pull-request.js';
 import type { deliverTrace } from './trace-delivery.js';
 
 /** How long a Job may wait to be admitted, before its own timeout begins to count. */
@@ -271,10 +272,13 @@ function deploy(
       requestedAt: request.requestedAt,
       committedAt: new Date().toISOString(),
     };
-    begun.deployment = change;
-    const committed = await activities('commit', `${manifest} of ${environment}`, settings).commitDeployment(
-      change,
-    );
+    const proposal = target.pullRequest && proposalOf(change, target.pullRequest, plan, model, request);
+    begun.proposal = proposal;
+    begun.deployment = proposal ? undefined : change;
+    const committed = proposal
+      ? await viaPullRequest(proposal, settings, progress)
+      : await activities('commit', `${manifest} of ${environment}`, settings).commitDeployment(change);
+    begun.proposal = undefined;
     begun.deployment = undefined;
     progress.deployed(committed);
     if (target.argocd && settings.runtime === 'kubernetes') {
@@ -311,6 +315,7 @@ class Begun {
   job: string | undefined;
   build = false;
   deployment: DeploymentChange | undefined;
+  proposal: Proposal | undefined;
   /** A Job that is let go of, beside whatever comes next; not even a cancellation ends that (I6). */
   settling: Promise<void> = Promise.resolve();
 
@@ -324,7 +329,7 @@ class Begun {
   /** Ends it. Gives the outcome back, or says what could not be ended. */
   async end(progress: ReleaseProgress, outcome: Outcome): Promise<Outcome> {
     try {
-      await this.endAll(progress);
+      await this.endAll(progress, outcome);
       return outcome;
     } catch (error) {
       const problem = problemOf(error);
@@ -335,10 +340,14 @@ class Begun {
     }
   }
 
-  private async endAll(progress: ReleaseProgress): Promise<void> {
+  private async endAll(progress: ReleaseProgress, outcome: Outcome): Promise<void> {
     await this.settling;
     if (this.job) await activities('cleanUp', `stop ${this.job}`).stopTraining(this.job);
     if (this.build) await activities('cleanUp', 'stop the build').stopBuild(this.request.release);
+    if (this.proposal) {
+      const landed = await withdrawn(this.proposal, outcome);
+      if (landed) progress.deployed(landed);
+    }
     if (this.deployment) {
       const { environment } = this.deployment;
       const landed = await activities('cleanUp', `look for a commit in ${environment}`).findDeployment(

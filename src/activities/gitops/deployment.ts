@@ -1,4 +1,6 @@
 // A deployment as the writer takes it: which fields of the target it sets, and what its commit says.
+import type { CommitSha } from '../../domain/ids.js';
+import type { GitOpsCommit } from '../../domain/release.js';
 import { ATTR, RESOURCE_ANNOTATION_PREFIX, TRACE_ANNOTATION } from '../../telemetry/attributes.js';
 import type { DeploymentChange } from '../index.js';
 import type { GitOpsChange, GitOpsEdit } from './change.js';
@@ -33,6 +35,12 @@ export function gitOpsChange(change: DeploymentChange): GitOpsChange {
       approval: change.approval,
     },
   };
+}
+
+/** As a release records it. */
+export function committed(change: DeploymentChange, commit: CommitSha): GitOpsCommit {
+  const { environment, repository, branch, manifest } = change;
+  return { environment, repository, branch, manifest, commit };
 }
 
 /** Where it goes within the repository. */
