@@ -94,7 +94,7 @@ export function pullRequestObservation(pull: {
   readonly number: number;
   readonly base: string;
   readonly head: string;
-  readonly state: 'open' | 'merged' | 'closed';
+  readonly state: 'merged' | 'closed';
   /** ISO 8601. */
   readonly start: string;
   readonly end?: string | undefined;

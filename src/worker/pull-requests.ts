@@ -70,7 +70,6 @@ export class PullRequests {
       return this.landed(one, proposed.landed, () => forge.open(spec, signal), context);
     const state = await forge.open(spec, signal);
     const { number, url, openedAt } = state;
-    watched(one, state, context);
     if (state.state === 'open') {
       const own = { repository, base, environment, model, release, requestedAt, number };
       const { by } = await closeSuperseded(forge, own, signal);
@@ -89,14 +88,13 @@ export class PullRequests {
     const { repository } = change;
     const { signal, report } = context;
     const onOpen = async (state: OpenState) => {
-      watched(one, state, context);
       if (state.mergeable !== false) return;
       const again = await this.pushed(one, context);
       if ('commit' in again && again.pushed && proposal.mode.autoMerge)
         await forge.merge(repository, number, one.merging, signal);
     };
     const state = await awaitMerge(forge, { repository, number, deadline }, { signal, report, onOpen });
-    watched(one, state, context);
+    seenEnded(one, state, context);
     if (state.state === 'closed') return this.afterAll(one, state, context);
     return this.merged(one, mergedOrThrow(state), context);
   }
@@ -116,10 +114,11 @@ export class PullRequests {
       (await forge.list(repository, head, signal)).find((other) => other.head === head)?.number;
     const number = known ?? (await listed());
     if (number !== undefined) {
+      const before = await forge.state(repository, number, signal);
       await forge.close(repository, number, reason, signal);
-      const state = await forge.state(repository, number, signal); // somebody may have been faster
-      watched(one, state, context);
-      if (state.state === 'merged') return recorded(change, state);
+      const after = await forge.state(repository, number, signal); // somebody may have been faster
+      if (before.state === 'open') seenEnded(one, after, context); // of any other end the wait has told
+      if (after.state === 'merged') return recorded(change, after);
     }
     await this.gitops.retract(repository, head, signal);
     const landed = await this.gitops.find(edit, context);
@@ -160,7 +159,7 @@ export class PullRequests {
       if (error instanceof ThroughlineError && error.code === 'TL_PULL_REQUEST_REFUSED') return undefined;
       throw error;
     });
-    if (state) watched(one, state, context);
+    if (state) seenEnded(one, state, context);
     if (state?.state === 'merged') return this.merged(one, state, context);
     return committed(one.change, commit);
   }
@@ -210,12 +209,11 @@ function recorded(change: DeploymentProposal['change'], merged: MergedState): Gi
   return { ...committed(change, commit), pullRequest: { url, number, mergedBy: by, mergedAt: at } };
 }
 
-/** DESIGN §5.4: times are the forge's. */
-function watched({ change, head }: One, state: PullRequestState, { observe }: ActivityContext): void {
+/** DESIGN §5.4: times are the forge's. Once it has ended, so that no two activities tell of the same span (I7). */
+function seenEnded({ change, head }: One, state: PullRequestState, { observe }: ActivityContext): void {
   const { url, number, openedAt } = state;
-  if (!openedAt) return;
+  if (!openedAt || state.state === 'open') return;
   const { repository, branch: base } = change;
-  const end = state.state === 'open' ? undefined : state.at || undefined;
   observe(
     pullRequestObservation({
       repository: redact(repository),
@@ -225,7 +223,7 @@ function watched({ change, head }: One, state: PullRequestState, { observe }: Ac
       head,
       state: state.state,
       start: openedAt,
-      end,
+      end: state.at || undefined,
     }),
   );
 }

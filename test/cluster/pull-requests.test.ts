@@ -1,13 +1,28 @@
 // Whole releases by pull requests on a real Gitea: who merges, who does not, and what dies or moves meanwhile.
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { historyFromJSON, historyToJSON } from '@temporalio/common/lib/proto-utils.js';
+import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { branchOf } from '../../src/activities/forge/branch.js';
 import { isReleaseId } from '../../src/domain/ids.js';
 import type { PresentedRelease } from '../../src/gateway/present.js';
+import { lineageOf } from '../../src/lineage/record.js';
+import { runsOf } from '../../src/telemetry/delivery.js';
+import { projectTrace } from '../../src/telemetry/projection.js';
+import { VERSION } from '../../src/version.js';
 import { Gitea, type GiteaRepository, type GiteaUser, pathOf } from '../support/gitea.js';
 import { HttpGate } from '../support/http-gate.js';
 import { MANIFEST, World } from '../support/world.js';
+
+Runtime.install({ logger: new DefaultLogger('ERROR') });
+
+const KEPT = fileURLToPath(new URL('../histories', import.meta.url));
+const BUNDLE = { codePath: fileURLToPath(new URL('../../dist/workflow-bundle.js', import.meta.url)) };
+const replay = (history: unknown, id: string) =>
+  Worker.runReplayHistory({ workflowBundle: BUNDLE, replayName: id }, historyFromJSON(history), id);
 
 let gitea: Gitea;
 let world: World;
@@ -168,6 +183,47 @@ describe('a protected branch', () => {
     expect(commit.message).toContain(`\nRelease-Id: ${id}\n`);
     expect(await fileAt(one, main)).toContain(record.image?.reference);
     expect(gitea.head(one.repository, ana, headOf(id))).toBeUndefined();
+  });
+
+  it('leaves a trace with the times of the forge, a lineage, and a history that replays', async () => {
+    const one = await model();
+    const id = await trigger(one, 'traced');
+    const { number } = await opened(id);
+    await merge(one, number, ben);
+    const record = await ended(id, 'SUCCEEDED');
+    if (!isReleaseId(id)) throw new Error(id);
+    const { client } = world.client;
+    const runs = await runsOf(client, id);
+    const { spans } = projectTrace(runs);
+    const span = spans.find(({ name }) => name === 'pull request');
+    const pull = await gitea.ask<{ created_at: string; merged_at: string }>(
+      'GET',
+      `${pathOf(one.repository)}/pulls/${number}`,
+    );
+    expect(span).toMatchObject({
+      attributes: {
+        'vcs.change.id': String(number),
+        'vcs.change.state': 'merged',
+        'vcs.ref.base.name': 'main',
+      },
+    });
+    expect([span?.start, span?.end].map((time) => Date.parse(String(time)))).toEqual(
+      [pull.created_at, pull.merged_at].map((time) => Date.parse(time)),
+    );
+    expect(spans.filter(({ name }) => name === 'git push')).toHaveLength(1);
+    expect(lineageOf(runs).deployments).toMatchObject([{ commit: record.deployments[0]?.commit }]);
+    const history = {
+      ...JSON.parse(historyToJSON(await client.workflow.getHandle(id).fetchHistory())),
+      workflowId: id,
+    };
+    await expect(replay(history, id)).resolves.toBeUndefined();
+    if (process.env.RECORD === 'pull-request') {
+      const text = JSON.stringify(history, null, 1).replaceAll(world.directory, '/work');
+      writeFileSync(
+        join(KEPT, VERSION, 'pull-request.json'),
+        `${text.replaceAll(gitea.url, 'http://gitea')}\n`,
+      );
+    }
   });
 
   it('is checked before anything runs: a repository without a forge is refused by name', async () => {
@@ -339,7 +395,7 @@ describe('a pull request', () => {
     expect(text).toContain(record.image?.reference);
   });
 
-  it('keeps its branch where main moves elsewhere, or somebody else has a commit on it', async () => {
+  it('keeps its branch where main moves elsewhere', async () => {
     const one = await model();
     const id = await trigger(one, 'kept');
     const { number } = await opened(id);
@@ -357,16 +413,53 @@ describe('a pull request', () => {
     expect(await fileAt(one, record.deployments[0]?.commit, 'README.md')).toBe('moved\n');
   });
 
+  it('keeps a branch on which somebody else has a commit, conflict or not', async () => {
+    const one = await model();
+    const id = await trigger(one, 'helped');
+    await opened(id);
+    const note = { content: btoa('seen\n'), message: 'A note', branch: headOf(id) };
+    await gitea.ask('POST', `${pathOf(one.repository)}/contents/NOTE.md`, note, ben);
+    const before = gitea.head(one.repository, ana, headOf(id));
+    gitea.commit(one.repository, ana, 'topic', {
+      'k8s/deployment.yaml': MANIFEST.replace('tiny:none', 'tiny:x'),
+    });
+    const topic = { base: 'main', head: 'topic', title: 'By hand' };
+    const { number: other } = await gitea.ask<Pull>('POST', `${pathOf(one.repository)}/pulls`, topic, ana);
+    await merge(one, other, ana);
+    await world.until(id, ({ progress }) => progress.includes('conflicts with main'));
+    await sleep(4000);
+    expect(gitea.head(one.repository, ana, headOf(id))).toBe(before);
+    await fetch(`${world.url}/v1/releases/${id}/cancel`, { method: 'POST' });
+    await ended(id, 'CANCELED');
+  });
+
+  it('that is merged without the release’s change says so', async () => {
+    const one = await model();
+    const id = await trigger(one, 'emptied');
+    const { number } = await opened(id);
+    const path = `${pathOf(one.repository)}/contents/k8s/deployment.yaml`;
+    const { sha } = await gitea.ask<{ sha: string }>('GET', `${path}?ref=${headOf(id)}`);
+    const emptied = { sha, content: btoa(MANIFEST), message: 'Not now', branch: headOf(id) };
+    await gitea.ask('PUT', path, emptied, ben);
+    await expect
+      .poll(() => merge(one, number, ben).then(() => 'merged', String), { timeout: 20_000, interval: 500 })
+      .toBe('merged');
+    await ended(id, 'FAILED', 'TL_PULL_REQUEST_CHANGED');
+  });
+
   it('does nothing when Gitea renders it, whatever the training calls its results', async () => {
     const hostile = '@ana | [x](https://evil.example) <img src=x> `y`';
-    const train = `printf %s '${JSON.stringify({
-      model: { id: hostile },
-      metrics: { accuracy: 0.97, [`${hostile}\n\n# evil`]: 1 },
-    })}' > "$RESULT_FILE"; echo w > "$MODEL_OUTPUT/w"`;
-    const one = await model('    mode: pullRequest\n', {}, { train });
+    const metrics = JSON.stringify({ accuracy: 0.97, [`${hostile}\n\n# evil`]: 1 });
+    const train = `echo w > "$MODEL_OUTPUT/w"
+printf %s '{"model":{"id":"tiny-1"},"metrics":${metrics}}' > "$RESULT_FILE"`;
+    const entry = '    mode: pullRequest\n';
+    const plan = (text: string) =>
+      `${text.replace('version: v1', `version: ${JSON.stringify(hostile)}`)}${entry}`;
+    const one = await model(entry, {}, { train, plan });
     const id = await trigger(one, 'hostile');
     await opened(id);
     const [pull] = await pulls(one);
+    expect(pull?.body).toContain('evil.example');
     const html = await gitea.ask<string>('POST', '/markdown', {
       Text: pull?.body ?? '',
       Mode: 'gfm',
