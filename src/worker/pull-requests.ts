@@ -89,7 +89,8 @@ export class PullRequests {
     const { signal, report } = context;
     const onOpen = async (state: OpenState) => {
       if (state.mergeable !== false) return;
-      const again = await this.pushed(one, context);
+      // What is waited for stays to be read meanwhile.
+      const again = await this.pushed(one, { ...context, report: () => undefined });
       if ('commit' in again && again.pushed && proposal.mode.autoMerge)
         await forge.merge(repository, number, one.merging, signal);
     };

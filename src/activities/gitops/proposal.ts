@@ -44,7 +44,7 @@ export async function propose(
     if (landed) return { landed };
     refuseIfSuperseded(log, change.message);
     const standing = await branchTip(mirror, head, signal);
-    if (standing && (await isKept(mirror, tip, standing, change))) return { commit: standing };
+    if (standing && (await isKept(mirror, tip, { head, standing }, change))) return { commit: standing };
     const round = await prepareRound(mirror, tip, log, [change], identity, signal);
     const commit = round.commits.get(change);
     if (!commit) throw problemIn(round.settled.get(change));
@@ -93,19 +93,29 @@ async function branchTip(mirror: Mirror, head: string, signal: AbortSignal): Pro
   }
 }
 
-/** Whether what stands on the branch stays: it can be merged, or is not ours alone. */
+/** Whether what stands on the branch stays: it can be merged, or is not ours alone. Throws where nothing of it is ours. */
 async function isKept(
   mirror: Mirror,
   tip: CommitSha,
-  standing: CommitSha,
+  { head, standing }: { readonly head: string; readonly standing: CommitSha },
   { message }: GitOpsChange,
 ): Promise<boolean> {
   const git = gitIn(mirror.directory);
-  const own = parseLog(await git.raw(['log', LOG_FORMAT, `${tip}..${standing}`]));
-  if (own.length === 0) return false; // nothing of anybody's
-  const [only] = own;
-  const ours = only?.release === message.release && only.environment === message.environment;
-  return own.length > 1 || !ours || (await merges(mirror, tip, standing));
+  const standsThere = parseLog(await git.raw(['log', LOG_FORMAT, `${tip}..${standing}`]));
+  if (standsThere.length === 0) return false; // nothing of anybody's
+  const own = standsThere.filter(
+    ({ release, environment }) => release === message.release && environment === message.environment,
+  );
+  if (own.length === 0) {
+    throw new ThroughlineError('TL_PUSH_REJECTED', `The branch ${head} is somebody else’s`, {
+      expected: 'no branch of that name, or one with the release’s own commit',
+      found: standsThere
+        .map(({ commit }) => commit.slice(0, 12))
+        .join(', ')
+        .slice(0, 200),
+    });
+  }
+  return own.length < standsThere.length || (await merges(mirror, tip, standing));
 }
 
 /** Whether two commits can be merged. A git before 2.38 does not know: the change is made anew then. */
