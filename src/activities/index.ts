@@ -4,9 +4,11 @@ import type { AttestedRelease, SignedStatement } from '../domain/attested.js';
 import type { DriftCheck, ExpectedState } from '../domain/drift.js';
 import type { GitOpsBranch, WrittenDeployment } from '../domain/gitops.js';
 import type { CommitSha, Digest, ReleaseId } from '../domain/ids.js';
+import type { PullRequestReference } from '../domain/pull-request.js';
 import type {
   BuiltImage,
   GitOpsCommit,
+  NonFinite,
   ReleaseRequest,
   Rollback,
   SyncedDeployment,
@@ -14,7 +16,14 @@ import type {
 } from '../domain/release.js';
 import type { TraceCarrier } from '../domain/trace.js';
 import type { VerifyResult } from '../domain/verification.js';
-import type { HelmTarget, JobManifest, KustomizeTarget, Plan, VerifyJob } from '../plan/index.js';
+import type {
+  HelmTarget,
+  JobManifest,
+  KustomizeTarget,
+  Plan,
+  PullRequestMode,
+  VerifyJob,
+} from '../plan/index.js';
 import type { SpanRecord } from '../telemetry/projection.js';
 import type { ImageBuild } from './build/builder.js';
 import type { SaidFields } from './gitops/target.js';
@@ -112,6 +121,41 @@ export interface RollbackRequest extends DeploymentChange {
 /** What the writer of a branch is asked for. */
 export type WriterRequest = DeploymentChange | HoldRequest | RollbackRequest;
 
+/** A deployment that goes by a pull request. */
+export interface DeploymentProposal {
+  readonly change: DeploymentChange;
+  readonly evidence: ProposalEvidence;
+  readonly mode: PullRequestMode;
+}
+
+/** What a pull request says of a deployment besides what the change itself says. */
+export interface ProposalEvidence {
+  /** Where the release can be looked at. */
+  readonly url?: string | undefined;
+  /** Of the model's source. */
+  readonly repository: string;
+  readonly modelDigest: Digest;
+  readonly datasetDigest?: string | undefined;
+  readonly metrics: readonly {
+    readonly name: string;
+    readonly value: number | NonFinite;
+    /** What it had to be, in words. */
+    readonly gate?: string | undefined;
+  }[];
+}
+
+export interface OpenedPullRequest extends PullRequestReference {
+  /** ISO 8601. */
+  readonly openedAt?: string | undefined;
+}
+
+export interface MergeWait {
+  readonly proposal: DeploymentProposal;
+  readonly number: number;
+  /** ISO 8601: until when. */
+  readonly deadline: string;
+}
+
 export interface DeploymentWait {
   readonly change: DeploymentChange;
   readonly commit: CommitSha;
@@ -191,6 +235,22 @@ export interface Activities {
   ): Promise<readonly WrittenDeployment[]>;
   /** Has the branch's writer take a deployment back. Idempotent by the commit's Rollback-Of. */
   rollBackDeployment(request: RollbackRequest): Promise<RolledBackDeployment>;
+  /**
+   * Pushes a deployment to a branch of its own, opens a pull request from it, and closes those that it supersedes. Idempotent:
+   * what is open is found, and what is on the base branch already is given as its commit (I3).
+   */
+  proposeDeployment(proposal: DeploymentProposal): Promise<OpenedPullRequest | GitOpsCommit>;
+  /** Waits until a pull request is merged; where its branch has conflicts it is made anew. Idempotent. */
+  awaitMerge(wait: MergeWait): Promise<GitOpsCommit>;
+  /**
+   * Closes the pull request of a deployment that is not to be any more, saying why, and deletes its branch; gives its commit,
+   * where it got through. Idempotent.
+   */
+  withdrawProposal(
+    proposal: DeploymentProposal,
+    number: number | undefined,
+    reason: string,
+  ): Promise<GitOpsCommit | undefined>;
   /** Waits until the cluster runs a commit (I5). Idempotent: it only looks, and asks for a refresh. */
   awaitDeployment(wait: DeploymentWait): Promise<SyncedDeployment>;
   /**

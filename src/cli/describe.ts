@@ -1,6 +1,7 @@
 // A release as text for a terminal.
 import { formatProblem } from '../domain/errors.js';
-import { type ReleaseRecord, STAGE_MARKS, type Stage } from '../domain/release.js';
+import type { ProposedPullRequest } from '../domain/pull-request.js';
+import { type GitOpsCommit, type ReleaseRecord, STAGE_MARKS, type Stage } from '../domain/release.js';
 import { describeVerification } from '../domain/verification.js';
 import { describeProgress } from '../gateway/present.js';
 import { formatDuration } from '../plan/index.js';
@@ -21,8 +22,9 @@ export function describeRelease({ record, pending, note }: ReleaseView): string 
     ['image', record.image?.reference],
     ...record.deployments.map((one): [string, string] => [
       one.environment,
-      `${one.commit} in ${one.repository}`,
+      `${one.commit} in ${one.repository}${mergeText(one)}`,
     ]),
+    ...unmerged(record).map(({ environment, url }): [string, string] => [environment, `proposed by ${url}`]),
     ...(record.approvals ?? []).map(({ environment, decision, by, comment }): [string, string] => [
       environment,
       `${decision} by ${by}${comment ? `: ${comment}` : ''}`,
@@ -38,6 +40,16 @@ export function describeRelease({ record, pending, note }: ReleaseView): string 
   const problem =
     record.outcome && 'problem' in record.outcome ? ['', formatProblem(record.outcome.problem)] : [];
   return [...lines, ...(stages.length > 0 ? ['', ...stages] : []), ...problem].join('\n');
+}
+
+function mergeText({ pullRequest }: GitOpsCommit): string {
+  if (!pullRequest) return '';
+  const { url, mergedBy } = pullRequest;
+  return `, ${url} merged${mergedBy ? ` by ${mergedBy}` : ''}`;
+}
+
+function unmerged({ proposed = [], deployments }: ReleaseRecord): readonly ProposedPullRequest[] {
+  return proposed.filter(({ environment }) => !deployments.some((one) => one.environment === environment));
 }
 
 export function describeStage(stage: Stage): string {

@@ -270,6 +270,11 @@ export const ERROR_KINDS = {
     'No pod of the training Job could start within its deadline.',
     'The message says what it waits for: correct the manifest, or make room; THROUGHLINE_POD_START_TIMEOUT sets the deadline.',
   ),
+  TL_PULL_REQUEST_CHANGED: kind(
+    409,
+    'What was merged is not what the release proposed.',
+    'Look at what the pull request has besides the release’s commit, and at what was merged after it. Trigger again.',
+  ),
   TL_PULL_REQUEST_CLOSED: kind(
     409,
     'Somebody closed the pull request of the deployment without merging it.',

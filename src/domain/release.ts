@@ -3,6 +3,7 @@ import type { HelmTarget, KustomizeTarget } from '../plan/target.js';
 import type { ApprovalRecord, AwaitedApproval } from './approval.js';
 import type { Problem } from './errors.js';
 import type { CommitSha, Digest, ReleaseId } from './ids.js';
+import type { MergedPullRequest, ProposedPullRequest } from './pull-request.js';
 import type { TraceCarrier } from './trace.js';
 import type { VerifyResult } from './verification.js';
 
@@ -149,6 +150,8 @@ export interface GitOpsCommit {
   readonly kustomize?: KustomizeTarget | undefined;
   readonly helm?: HelmTarget | undefined;
   readonly commit: CommitSha;
+  /** What it was merged by, where it went that way. */
+  readonly pullRequest?: MergedPullRequest | undefined;
   /** What Argo CD made of it, where it was waited for. */
   readonly synced?: SyncedDeployment | undefined;
   /** By which commit the release took it back itself, and why. */
@@ -233,6 +236,8 @@ export interface ReleaseRecord {
   readonly approvals?: readonly ApprovalRecord[] | undefined;
   /** Deployments that people were asked about. */
   readonly awaited?: readonly AwaitedApproval[] | undefined;
+  /** Pull requests that were opened. */
+  readonly proposed?: readonly ProposedPullRequest[] | undefined;
   readonly deployments: readonly GitOpsCommit[];
   /** What the checks of deployments came to, in the order of their ends. */
   readonly verifications?: readonly VerifyResult[] | undefined;

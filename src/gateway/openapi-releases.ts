@@ -239,7 +239,7 @@ export function releaseSchemas(): Record<string, unknown> {
         result: {
           type: 'object',
           description: 'Every id that a later stage of a pipeline may want; null is what there is not',
-          required: ['release', 'traceId', 'traceparent', 'gitopsCommits', 'approvedBy'],
+          required: ['release', 'traceId', 'traceparent', 'gitopsCommits', 'pullRequests', 'approvedBy'],
           properties: {
             release: string,
             model: nullable(string),
@@ -251,6 +251,8 @@ export function releaseSchemas(): Record<string, unknown> {
             imageDigest: nullable(digest),
             gitopsCommit: nullable(string),
             gitopsCommits: { type: 'object', additionalProperties: string },
+            pullRequest: nullable(string),
+            pullRequests: { type: 'object', additionalProperties: string },
             approvedBy: { type: 'object', additionalProperties: string },
             traceId: string,
             traceparent: string,
@@ -295,6 +297,21 @@ export function releaseSchemas(): Record<string, unknown> {
           required: ['name', 'digest', 'reference', 'location'],
           properties: { name: string, digest, reference: string, location: string },
         },
+        proposed: {
+          type: 'array',
+          description: 'Pull requests that were opened',
+          items: {
+            type: 'object',
+            required: ['environment', 'url', 'number', 'until'],
+            properties: {
+              environment: string,
+              url: string,
+              number: { type: 'integer' },
+              openedAt: dateTime,
+              until: dateTime,
+            },
+          },
+        },
         deployments: {
           type: 'array',
           items: {
@@ -311,6 +328,16 @@ export function releaseSchemas(): Record<string, unknown> {
                 type: 'object',
                 required: ['commit', 'reason'],
                 properties: { commit: string, reason: string },
+              },
+              pullRequest: {
+                type: 'object',
+                required: ['url', 'number'],
+                properties: {
+                  url: string,
+                  number: { type: 'integer' },
+                  mergedBy: string,
+                  mergedAt: dateTime,
+                },
               },
             },
           },

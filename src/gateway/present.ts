@@ -2,6 +2,7 @@
 // stage of a pipeline may want, in one flat object.
 import { awaitingOf } from '../domain/approval.js';
 import { formatProblem } from '../domain/errors.js';
+import { proposedIn } from '../domain/pull-request.js';
 import type { ReleaseRecord } from '../domain/release.js';
 import type { PendingActivity, ReleaseView } from '../releases/service.js';
 
@@ -19,6 +20,10 @@ export interface ReleaseResult {
   readonly gitopsCommit: string | null;
   /** By environment. */
   readonly gitopsCommits: Readonly<Record<string, string>>;
+  /** URL of the last one that it was proposed by, where it goes that way. */
+  readonly pullRequest: string | null;
+  /** By environment. */
+  readonly pullRequests: Readonly<Record<string, string>>;
   readonly approvedBy: Readonly<Record<string, string>>;
   readonly traceId: string;
   readonly traceparent: string;
@@ -45,6 +50,7 @@ export function presentRelease({ record, pending, note }: ReleaseView, url: stri
 function resultOf(record: ReleaseRecord): ReleaseResult {
   const { dataset, training, image, deployments, approvals = [], outcome } = record;
   const problem = outcome && 'problem' in outcome ? outcome.problem : undefined;
+  const pulls = pullRequestsOf(record);
   return {
     release: record.release,
     model: record.model ?? null,
@@ -56,6 +62,8 @@ function resultOf(record: ReleaseRecord): ReleaseResult {
     imageDigest: image?.digest ?? null,
     gitopsCommit: deployments.at(-1)?.commit ?? null,
     gitopsCommits: Object.fromEntries(deployments.map(({ environment, commit }) => [environment, commit])),
+    pullRequest: pulls.at(-1)?.[1] ?? null,
+    pullRequests: Object.fromEntries(pulls),
     approvedBy: Object.fromEntries(
       approvals
         .filter(({ decision }) => decision === 'approved')
@@ -65,6 +73,15 @@ function resultOf(record: ReleaseRecord): ReleaseResult {
     traceparent: record.traceparent,
     error: problem ? `${problem.code}: ${problem.message}` : null,
   };
+}
+
+/** By environment: those that wait to be merged, and those that were, where there was no wait among them. */
+function pullRequestsOf({ proposed = [], deployments }: ReleaseRecord): [string, string][] {
+  const opened = proposed.map(({ environment, url }): [string, string] => [environment, url]);
+  const merged = deployments.flatMap(({ environment, pullRequest }): [string, string][] =>
+    pullRequest ? [[environment, pullRequest.url]] : [],
+  );
+  return [...new Map([...opened, ...merged])];
 }
 
 /** What a release is doing, or how it ended, in one line. */
@@ -86,5 +103,7 @@ export function describeProgress(record: ReleaseRecord, pending: readonly Pendin
   const attempt = activity && activity.attempt > 1 ? `, attempt ${activity.attempt}` : '';
   const doing =
     activity?.lastFailure && !activity.running ? `waiting, as ${activity.lastFailure}` : activity?.doing;
-  return [`${stage?.name ?? 'starting'}${attempt}`, doing].filter(Boolean).join(': ');
+  const open = proposedIn(record);
+  const waits = doing ?? (open && `waiting for ${open.url} to be merged`);
+  return [`${stage?.name ?? 'starting'}${attempt}`, waits].filter(Boolean).join(': ');
 }

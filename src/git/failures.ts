@@ -56,8 +56,12 @@ export function pushFailure(repository: string, branch: string, cause: unknown):
   if (verdict !== 'refused') return remoteFailure(repository, cause);
   return new ThroughlineError('TL_PUSH_REJECTED', `${redact(repository)} refuses the push to ${branch}`, {
     found: serverMessage(text) || lastLines(text, 5),
+    ...(isProtectedBranch(text) ? { hint: BY_PULL_REQUEST } : {}),
   });
 }
+
+const BY_PULL_REQUEST =
+  'Nobody may push to that branch. Set `mode: pullRequest` in the plan’s deploy entry: people, or the forge, merge the change then. Or let the worker’s account push there.';
 
 /** How a push ended: overtaken by somebody else's, refused, or as {@link remoteFailure} says. */
 export type PushFailure = 'raced' | 'refused' | 'unknown';

@@ -136,12 +136,21 @@ function attestationsOf({ request, activities }: ReleaseRun): AttestationRow[] {
   );
 }
 
+/** Activities whose result may be a commit: one that opens a pull request has none at first. */
+const COMMITTING: ReadonlySet<string> = new Set([
+  'commitDeployment',
+  'findDeployment',
+  'proposeDeployment',
+  'awaitMerge',
+  'withdrawProposal',
+]);
+
 /** What the workflow has said, and commits that were made when it was ended before it could. */
 function commitsOf({ record, activities }: ReleaseRun): readonly GitOpsCommit[] {
   const said = record?.deployments ?? [];
   const made = activities
-    .filter(({ type }) => type === 'commitDeployment' || type === 'findDeployment')
-    .flatMap(({ result }) => (result ? [result as GitOpsCommit] : []));
+    .filter(({ type }) => COMMITTING.has(type))
+    .flatMap(({ result }) => (result && 'commit' in (result as object) ? [result as GitOpsCommit] : []));
   const unsaid = made.filter(({ commit }) => !said.some((one) => one.commit === commit));
   return [...said, ...new Map(unsaid.map((one) => [`${one.environment} ${one.commit}`, one])).values()];
 }

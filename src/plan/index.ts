@@ -18,6 +18,7 @@ export {
   type VerifyJob,
 } from './load.js';
 export type { PlaceholderValues } from './placeholders.js';
+export type { PullRequestMode } from './pull-request.js';
 export {
   type AcceptanceRule,
   type Deployment,

@@ -2,6 +2,7 @@
 // Strict throughout: a key that nobody reads is a mistake that nobody would notice.
 import { z } from 'zod';
 import { duration, label, path, SAFE_PATH, SECRET_NAME } from './parts.js';
+import { checkPullRequest, pullRequestKeys, pullRequestOf } from './pull-request.js';
 import { checkTarget, containerOf, ONE_TARGET, targetKeys } from './target.js';
 import { verifySchema } from './verify.js';
 
@@ -115,6 +116,7 @@ const deploy = z
       .describe('What is said when nobody has answered for a while'),
     repository: repository.describe('The GitOps repository'),
     branch: branch.default('main'),
+    ...pullRequestKeys,
     manifest: z
       .string()
       .max(1024)
@@ -147,8 +149,13 @@ const deploy = z
     path: ['escalation', 'after'],
   })
   .superRefine(checkTarget)
+  .superRefine(checkPullRequest)
   .meta(ONE_TARGET)
-  .transform((entry) => ({ ...entry, container: containerOf(entry) }));
+  .transform((entry) => ({
+    ...entry,
+    container: containerOf(entry),
+    pullRequest: pullRequestOf(entry),
+  }));
 
 export const planSchema = z.strictObject({
   apiVersion: z.literal('throughline.dev/v1alpha1'),

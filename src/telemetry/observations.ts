@@ -88,6 +88,34 @@ export function pushObservation(push: {
   };
 }
 
+/** A pull request from its opening to its end, with the forge's times. */
+export function pullRequestObservation(pull: {
+  readonly repository: string;
+  readonly url: string;
+  readonly number: number;
+  readonly base: string;
+  readonly head: string;
+  readonly state: 'merged' | 'closed';
+  /** ISO 8601. */
+  readonly start: string;
+  readonly end?: string | undefined;
+}): Observation {
+  return {
+    id: `pull-request/${pull.url}`,
+    name: 'pull request',
+    start: pull.start,
+    end: pull.end,
+    attributes: {
+      [ATTR.repositoryUrl]: pull.repository,
+      [ATTR.changeId]: String(pull.number),
+      [ATTR.changeState]: pull.state,
+      [ATTR.headName]: pull.head,
+      [ATTR.baseName]: pull.base,
+    },
+    ...(pull.state === 'closed' ? { error: 'closed' } : {}),
+  };
+}
+
 /** Argo CD's operation, and the roll-out from the first new pod to the last one that is ready. */
 export function syncObservations(
   synced: SyncedDeployment,

@@ -6,8 +6,10 @@ import { CancelledFailure } from '@temporalio/activity';
 import type { SyncWatcher } from '../activities/argocd/watcher.js';
 import type { ImageBuilder } from '../activities/build/builder.js';
 import type { DriftChecker } from '../activities/drift/checker.js';
+import type { Forges } from '../activities/forge/index.js';
 import type { GitOpsRepository, Written } from '../activities/gitops/change.js';
 import {
+  committed,
   deployChange,
   gitOpsChange,
   placeholderEdit,
@@ -32,7 +34,6 @@ import { ThroughlineError } from '../domain/errors.js';
 import type { WrittenDeployment } from '../domain/gitops.js';
 import type { CommitSha } from '../domain/ids.js';
 import type { Traced } from '../domain/observation.js';
-import type { GitOpsCommit } from '../domain/release.js';
 import { eventsIdOf } from '../domain/temporal-names.js';
 import { redact } from '../domain/urls.js';
 import { type Plan, sealJob } from '../plan/index.js';
@@ -44,6 +45,7 @@ import type { Logger } from '../telemetry/log.js';
 import { pushObservation } from '../telemetry/observations.js';
 import { type ActivityContext, type ActivityPolicy, inActivity } from './activity-context.js';
 import type { EventDelivery } from './event-delivery.js';
+import { PullRequests } from './pull-requests.js';
 import type { TraceDelivery } from './trace-delivery.js';
 
 export interface ActivityDependencies {
@@ -54,6 +56,7 @@ export interface ActivityDependencies {
   readonly runner: JobRunner;
   readonly builder: ImageBuilder;
   readonly gitops: GitOpsRepository;
+  readonly forges: Forges;
   /** Where the writers of GitOps branches are asked. */
   readonly desk: GitOpsDesk;
   /** Where Jobs run in a cluster: what their images are by digest, and what Argo CD makes of commits. */
@@ -90,6 +93,7 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
     runner,
     builder,
     gitops,
+    forges,
     desk,
     registry,
     sync,
@@ -102,6 +106,7 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
     traces,
     listeners = new Map(),
   } = dependencies;
+  const pulls = new PullRequests(gitops, forges);
   const run = <T>(body: (context: ActivityContext) => Promise<T>, policy: ActivityPolicy = {}) =>
     inActivity(worker, log, policy, body);
 
@@ -111,6 +116,7 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
       const watched = sync && target.argocd && sync.check({ ...target, ...target.argocd }, context);
       watched?.catch(() => undefined); // the manifest is judged first
       await gitops.check(placeholderEdit(target), context);
+      if (target.pullRequest) await pulls.check(target, plan.metadata.name, context);
       await watched;
     }
   };
@@ -233,6 +239,13 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
 
     verifyDeployment: (verification) => run((context) => verifier.verify(verification, context)),
 
+    proposeDeployment: (proposal) => run((context) => pulls.propose(proposal, context), PATIENT),
+
+    awaitMerge: (wait) => run((context) => pulls.awaitMerge(wait, context), PATIENT),
+
+    withdrawProposal: (proposal, number, reason) =>
+      run((context) => pulls.withdraw(proposal, number, reason, context), PATIENT),
+
     findDeployment: (change) =>
       run(async (context) => {
         await desk.withdraw(change, change, context.signal);
@@ -289,11 +302,6 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
 
     readTrainingLog: (job, from, bytes) => run(() => runner.log(job, from, bytes)),
   };
-}
-
-function committed(change: DeploymentChange, commit: GitOpsCommit['commit']): GitOpsCommit {
-  const { environment, repository, branch, manifest, container, kustomize, helm } = change;
-  return { environment, repository, branch, manifest, container, kustomize, helm, commit };
 }
 
 function writtenDeployment(written: Written): WrittenDeployment {

@@ -5,6 +5,7 @@ import type { ImageBuilder } from '../activities/build/builder.js';
 import { BuildKitImageBuilder } from '../activities/build/buildkit.js';
 import { LocalImageBuilder } from '../activities/build/local.js';
 import { DriftChecker } from '../activities/drift/checker.js';
+import { Forges } from '../activities/forge/index.js';
 import type { GitOpsRepository } from '../activities/gitops/change.js';
 import { GitGitOpsRepository } from '../activities/gitops/writer.js';
 import type { EvidenceStore } from '../activities/registry/evidence.js';
@@ -30,6 +31,8 @@ export interface Runtime {
     readonly runner: JobRunner;
     readonly builder: ImageBuilder;
     readonly gitops: GitOpsRepository;
+    /** Which forge keeps a GitOps repository, where deployments go by pull requests. */
+    readonly forges: Forges;
     readonly registry?: Registry;
     readonly sync?: SyncWatcher;
     /** Where there is a registry, and something to sign with. */
@@ -89,6 +92,7 @@ export function localRuntime(config: WorkerConfig, configuration: ServerConfigur
         insecureRegistry: config.insecureRegistry,
       }),
       gitops: gitopsOf(config, configuration),
+      forges: new Forges(configuration.forges),
       drift: new DriftChecker({ cache: gitCacheOf(data) }),
     },
     async close() {},
@@ -149,6 +153,7 @@ async function kubernetesRuntime(
         gitCache: gitCacheOf(config.data),
       }),
       gitops,
+      forges: new Forges(configuration.forges),
       registry,
       sync,
       signer,

@@ -15,16 +15,16 @@ export function judge(
   return undefined;
 }
 
-function judgeRule(
-  metrics: TrainedModel['metrics'],
-  { metric, atLeast, atMost }: AcceptanceRule,
-): Problem | undefined {
-  const expected = [
-    atLeast === undefined ? [] : `at least ${atLeast}`,
-    atMost === undefined ? [] : `at most ${atMost}`,
-  ]
+/** What a rule asks for, in words: `at least 0.95`. */
+export function ruleText({ atLeast, atMost }: AcceptanceRule): string {
+  return [atLeast === undefined ? [] : `at least ${atLeast}`, atMost === undefined ? [] : `at most ${atMost}`]
     .flat()
     .join(' and ');
+}
+
+function judgeRule(metrics: TrainedModel['metrics'], rule: AcceptanceRule): Problem | undefined {
+  const { metric, atLeast, atMost } = rule;
+  const expected = ruleText(rule);
   const value = Object.hasOwn(metrics, metric) ? metrics[metric] : undefined;
   if (value === undefined) {
     return {

@@ -45,6 +45,9 @@ const POLICIES = {
     retry: RETRY,
     cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
   },
+  // Ends by its own deadline (see below): the plan says how long people, or checks, may take. The cancellation waits, so that
+  // closing the pull request finds nobody who makes its branch anew.
+  merge: { retry: RETRY, cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED },
   // One round of a branch's writer: half an hour covers the first fetch of a large repository. The writer tries again
   // itself, with what has been asked for until then, and without what has been taken back.
   write: { startToCloseTimeout: '30m', scheduleToCloseTimeout: '6h', retry: { maximumAttempts: 1 } },

@@ -13,6 +13,7 @@ import {
 import { type ApprovalRecord, type AwaitedApproval, awaitingOf } from '../domain/approval.js';
 import type { Problem } from '../domain/errors.js';
 import type { CommitSha } from '../domain/ids.js';
+import { type ProposedPullRequest, proposedIn } from '../domain/pull-request.js';
 import {
   type BuiltImage,
   type DatasetReference,
@@ -67,6 +68,7 @@ export class ReleaseProgress {
   private facts: Facts = {};
   private approvals: readonly ApprovalRecord[] = [];
   private awaited: readonly AwaitedApproval[] = [];
+  private proposed: readonly ProposedPullRequest[] = [];
   private outcome: Outcome | undefined;
   private endedAt: string | undefined;
 
@@ -149,6 +151,12 @@ export class ReleaseProgress {
     this.describe();
   }
 
+  /** A deployment waits for its pull request to be merged. */
+  proposes(pullRequest: ProposedPullRequest): void {
+    this.proposed = [...this.proposed, pullRequest];
+    this.describe();
+  }
+
   deployed(commit: GitOpsCommit): void {
     this.deployments.push(commit);
     this.describe();
@@ -200,6 +208,7 @@ export class ReleaseProgress {
       ...('to' in rollback ? { rollback } : {}),
       ...(this.approvals.length > 0 ? { approvals: this.approvals } : {}),
       ...(this.awaited.length > 0 ? { awaited: this.awaited } : {}),
+      ...(this.proposed.length > 0 ? { proposed: this.proposed } : {}),
       deployments: this.deployments,
       ...(this.verifications.length > 0 ? { verifications: this.verifications } : {}),
       stages: this.stages,
@@ -228,6 +237,7 @@ export class ReleaseProgress {
 function describeRelease(record: ReleaseRecord): string {
   const { model, commit, dataset, training, image, outcome } = record;
   const awaiting = awaitingOf(record);
+  const open = proposedIn(record);
   const metrics = Object.entries(training?.metrics ?? {}).map(([name, value]) => `${name} ${value}`);
   const lines = [
     `**${model ?? 'release'}** from ${record.request.repository} at ${record.request.ref}`,
@@ -248,9 +258,10 @@ function describeRelease(record: ReleaseRecord): string {
       ({ environment, decision, by, at, comment }) =>
         `${environment}: ${decision} by ${by} at ${at}${comment ? `: ${comment}` : ''}  `,
     ),
+    ...(open ? [`**${open.environment} waits for ${open.url}** until ${open.until}  `] : []),
     ...record.deployments.map(
       (one) =>
-        `${one.environment}: GitOps commit \`${one.commit}\`${one.synced ? `, running in ${one.synced.pods.join(', ')}` : ''}${one.rolledBack ? `, taken back by \`${one.rolledBack.commit}\`: ${one.rolledBack.reason}` : ''}  `,
+        `${one.environment}: GitOps commit \`${one.commit}\`${one.pullRequest ? ` by ${one.pullRequest.url}` : ''}${one.synced ? `, running in ${one.synced.pods.join(', ')}` : ''}${one.rolledBack ? `, taken back by \`${one.rolledBack.commit}\`: ${one.rolledBack.reason}` : ''}  `,
     ),
     ...(record.verifications ?? []).map((one) => `${one.environment}: ${describeVerification(one)}  `),
     `trace \`${record.traceId}\``,

@@ -32,6 +32,7 @@ import { imageAnnotations, trainerAnnotations } from './image.js';
 import { LeaseExpired, leased } from './lease.js';
 import { activities } from './policies.js';
 import { ReleaseProgress, StageEnded } from './progress.js';
+import { type Proposal, proposalOf, viaPullRequest, withdrawn } from './pull-request.js';
 import { takeBack } from './rollback.js';
 import { synced } from './sync.js';
 import type { deliverTrace } from './trace-delivery.js';
@@ -63,7 +64,7 @@ export async function release(request: ReleaseRequest): Promise<ReleaseRecord> {
         const approval = await approve(prepared, target, progress, approvals);
         const change = changeOf(request, prepared, model, image, target, approval);
         try {
-          await deploy(prepared, change, target, progress, begun);
+          await deploy(request, prepared, model, change, target, progress, begun);
           await verify(request, prepared, target, model, image, progress);
         } catch (error) {
           await takeBack(prepared, change, target, progress, error);
@@ -113,7 +114,7 @@ async function bringBack(
   progress: ReleaseProgress,
   begun: Begun,
 ): Promise<void> {
-  const { settings, plan } = prepared;
+  const { settings } = prepared;
   progress.trained(training);
   progress.built(image);
   if (settings.attests)
@@ -123,8 +124,10 @@ async function bringBack(
         image.digest,
       ),
     );
-  for (const target of plan.deploy)
-    await deploy(prepared, changeOf(request, prepared, training, image, target), target, progress, begun);
+  for (const target of prepared.plan.deploy) {
+    const change = changeOf(request, prepared, training, image, target);
+    await deploy(request, prepared, training, change, target, progress, begun);
+  }
 }
 
 async function train(
@@ -316,17 +319,22 @@ function rollbackOf({ from, to, reason }: Rollback): DeploymentChange['rollsBack
 }
 
 function deploy(
-  { settings }: PreparedRelease,
+  request: ReleaseRequest,
+  { plan, settings }: PreparedRelease,
+  model: TrainedModel,
   change: DeploymentChange,
-  { environment, manifest, argocd }: Deployment,
+  { environment, manifest, argocd, pullRequest }: Deployment,
   progress: ReleaseProgress,
   begun: Begun,
 ): Promise<void> {
   return progress.stage('deploy', `deploy ${environment}`, async () => {
-    begun.deployment = change;
-    const committed = await activities('commit', `${manifest} of ${environment}`, settings).commitDeployment(
-      change,
-    );
+    const proposal = pullRequest && proposalOf(change, pullRequest, plan, model, request);
+    begun.proposal = proposal;
+    begun.deployment = proposal ? undefined : change;
+    const committed = proposal
+      ? await viaPullRequest(proposal, settings, progress)
+      : await activities('commit', `${manifest} of ${environment}`, settings).commitDeployment(change);
+    begun.proposal = undefined;
     begun.deployment = undefined;
     progress.deployed(committed);
     if (argocd && settings.runtime === 'kubernetes') {
@@ -340,6 +348,7 @@ class Begun {
   job: string | undefined;
   build = false;
   deployment: DeploymentChange | undefined;
+  proposal: Proposal | undefined;
   /** A Job that is let go of, beside whatever comes next; not even a cancellation ends that (I6). */
   settling: Promise<void> = Promise.resolve();
 
@@ -353,7 +362,7 @@ class Begun {
   /** Ends it. Gives the outcome back, or says what could not be ended. */
   async end(progress: ReleaseProgress, outcome: Outcome): Promise<Outcome> {
     try {
-      await this.endAll(progress);
+      await this.endAll(progress, outcome);
       return outcome;
     } catch (error) {
       const problem = problemOf(error);
@@ -364,10 +373,14 @@ class Begun {
     }
   }
 
-  private async endAll(progress: ReleaseProgress): Promise<void> {
+  private async endAll(progress: ReleaseProgress, outcome: Outcome): Promise<void> {
     await this.settling;
     if (this.job) await activities('cleanUp', `stop ${this.job}`).stopTraining(this.job);
     if (this.build) await activities('cleanUp', 'stop the build').stopBuild(this.request.release);
+    if (this.proposal) {
+      const landed = await withdrawn(this.proposal, outcome);
+      if (landed) progress.deployed(landed);
+    }
     if (this.deployment) {
       const { environment } = this.deployment;
       const landed = await activities('cleanUp', `look for a commit in ${environment}`).findDeployment(

@@ -139,7 +139,12 @@ export class Gitea {
     git(directory, 'add', '--all');
     git(directory, 'commit', '--quiet', '--message', 'Begin');
     git(directory, 'push', '--quiet', this.pushUrl(made, owner), 'main');
-    return made;
+    // Until it has seen that, the repository counts as empty, and has no pull requests.
+    for (let tries = 0; tries < 100; tries += 1) {
+      if (!(await this.ask<{ empty: boolean }>('GET', pathOf(made))).empty) return made;
+      await sleep(50);
+    }
+    throw new Error(`Gitea does not see what was pushed to ${name}`);
   }
 
   async collaborator(repository: GiteaRepository, user: GiteaUser, permission = 'write'): Promise<void> {

@@ -106,6 +106,37 @@ describe('parsePlan', () => {
     expect(problem.expected).toBeTruthy();
   });
 
+  it('has a deployment pushed, or proposed with what the plan says of that', () => {
+    const [pushed] = parsePlan(PLAN, 'throughline.yaml').plan.deploy;
+    expect(pushed).toMatchObject({ mode: 'push', pullRequest: undefined });
+    const by = (text: string) =>
+      parsePlan(`${PLAN}    mode: pullRequest\n${text}`, 'throughline.yaml').plan.deploy[0];
+    const usual = { autoMerge: false, labels: [], timeout: 3 * 86_400 };
+    expect(by('')?.pullRequest).toEqual(usual);
+    expect(by('    pullRequest: {}\n')?.pullRequest).toEqual(usual);
+    expect(
+      by('    pullRequest: { autoMerge: true, mergeMethod: squash, labels: [ml], timeout: 2h }\n')
+        ?.pullRequest,
+    ).toEqual({ autoMerge: true, mergeMethod: 'squash', labels: ['ml'], timeout: 7200 });
+  });
+
+  it.each([
+    ['pull requests where it is pushed', 'pullRequest: { autoMerge: true }', 'mode: pullRequest'],
+    [
+      'a method that nobody would ask for',
+      'mode: pullRequest\n    pullRequest: { mergeMethod: squash }',
+      'autoMerge',
+    ],
+    [
+      'a branch of those that pull requests come from',
+      'mode: pullRequest\n    branch: throughline/x',
+      'another branch',
+    ],
+    ['a branch in the way of those', 'mode: pullRequest\n    branch: throughline', 'another branch'],
+  ])('refuses %s', (_, entry, expected) => {
+    expect(formatProblem(refusal(`${PLAN}    ${entry}\n`).problem)).toContain(expected);
+  });
+
   it('never repeats a secret that a URL holds', () => {
     const { problem } = refusal(PLAN.replace('https://', 'https://me:hunter2@'));
     expect(JSON.stringify({ ...problem, found: undefined })).not.toContain('hunter2');

@@ -2,7 +2,7 @@
 // this one was lost.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ThroughlineError } from '../../domain/errors.js';
-import type { Forge, MergedState, PullRequestState } from './forge.js';
+import type { Forge, MergedState, OpenState, PullRequestState } from './forge.js';
 
 /** People take minutes, checks seconds: soon at first, then less often. Milliseconds. */
 const FIRST_MS = 2_000;
@@ -20,6 +20,8 @@ export interface MergeWaitOptions {
   readonly signal: AbortSignal;
   /** Called with what is being waited for, in a person's words. */
   readonly report: (doing: string) => void;
+  /** Called at each look that finds it open; what it throws ends the wait. */
+  readonly onOpen?: ((state: OpenState) => Promise<void>) | undefined;
   /** Between looks. Milliseconds. */
   readonly pauses?: { readonly first: number; readonly most: number } | undefined;
 }
@@ -31,7 +33,7 @@ export interface MergeWaitOptions {
 export async function awaitMerge(
   forge: Forge,
   { repository, number, deadline }: AwaitedPullRequest,
-  { signal, report, pauses = { first: FIRST_MS, most: MOST_MS } }: MergeWaitOptions,
+  { signal, report, onOpen, pauses = { first: FIRST_MS, most: MOST_MS } }: MergeWaitOptions,
 ): Promise<PullRequestState> {
   const end = Date.parse(deadline);
   let seen = '';
@@ -45,6 +47,7 @@ export async function awaitMerge(
       if (now !== seen) pause = pauses.first; // something moves: more may soon
       seen = now;
       report(seen);
+      await onOpen?.(state);
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof ThroughlineError) || error.code !== 'TL_FORGE_UNREACHABLE' || Date.now() >= end)

@@ -27,20 +27,23 @@ export interface PullRequestSpec extends MergeOptions {
   readonly autoMerge: boolean;
 }
 
-export interface OpenState {
-  readonly state: 'open';
+interface StateOf {
   readonly number: number;
   readonly url: string;
+  /** ISO 8601. */
+  readonly openedAt?: string | undefined;
+}
+
+export interface OpenState extends StateOf {
+  readonly state: 'open';
   /** In a person's words: reviews, checks, conflicts. */
   readonly waitingFor: string;
   /** Whether the branches can be merged; undefined while the forge has not looked. */
   readonly mergeable?: boolean | undefined;
 }
 
-export interface MergedState {
+export interface MergedState extends StateOf {
   readonly state: 'merged';
-  readonly number: number;
-  readonly url: string;
   /** The commit on the base branch that has the change: of the merge, of the squash, or the last that was rebased. */
   readonly commit: CommitSha;
   readonly by?: string | undefined;
@@ -48,10 +51,8 @@ export interface MergedState {
   readonly at: string;
 }
 
-export interface ClosedState {
+export interface ClosedState extends StateOf {
   readonly state: 'closed';
-  readonly number: number;
-  readonly url: string;
   readonly by?: string | undefined;
   /** ISO 8601. */
   readonly at?: string | undefined;

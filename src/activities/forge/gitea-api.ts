@@ -15,6 +15,7 @@ const pullRequest = z.object({
   draft: z.boolean().nullish(),
   mergeable: z.boolean(),
   merged: z.boolean(),
+  created_at: z.string().nullish(),
   merged_at: z.string().nullish(),
   merge_commit_sha: z.string().nullish(),
   merged_by: user,

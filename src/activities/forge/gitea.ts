@@ -124,11 +124,11 @@ export class GiteaForge implements Forge {
 
   private async stateOf(api: GiteaApi, pull: GiteaPullRequest): Promise<PullRequestState> {
     const { number, html_url: url } = pull;
+    const which = { number, url, openedAt: pull.created_at ?? undefined };
     if (pull.merged) {
       return {
         state: 'merged',
-        number,
-        url,
+        ...which,
         commit: mergeCommit(this.name, pull.merge_commit_sha),
         by: pull.merged_by?.login,
         at: pull.merged_at ?? '',
@@ -137,13 +137,12 @@ export class GiteaForge implements Forge {
     const events = await api.timeline(number);
     if (pull.state === 'closed') {
       const closing = events.findLast(({ type }) => type === 'close');
-      return { state: 'closed', number, url, by: closing?.user?.login, at: pull.closed_at ?? undefined };
+      return { state: 'closed', ...which, by: closing?.user?.login, at: pull.closed_at ?? undefined };
     }
     const auto = events.findLast(({ type }) => /^pull_(?:cancel_)?scheduled_merge$/.test(type));
     return {
       state: 'open',
-      number,
-      url,
+      ...which,
       mergeable: pull.mergeable,
       waitingFor: waitingFor(await obstacles(api, pull), auto?.type === 'pull_scheduled_merge', this.name),
     };

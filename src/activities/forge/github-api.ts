@@ -16,7 +16,7 @@ const QUERY = `query ($owner: String!, $repo: String!, $number: Int!) {
       id number url state isDraft isCrossRepository headRefName headRefOid baseRefName
       mergeable mergeStateStatus reviewDecision isInMergeQueue isMergeQueueEnabled
       autoMergeRequest { enabledAt }
-      mergeCommit { oid } mergedAt mergedBy { login } closedAt
+      mergeCommit { oid } createdAt mergedAt mergedBy { login } closedAt
       statusCheckRollup { contexts(first: 50) { nodes { __typename
         ... on CheckRun { name status conclusion isRequired(pullRequestNumber: $number) }
         ... on StatusContext { context state isRequired(pullRequestNumber: $number) } } } }
@@ -54,6 +54,7 @@ const pullRequest = z.object({
   isMergeQueueEnabled: z.boolean().nullish(),
   autoMergeRequest: z.object({}).nullish(),
   mergeCommit: z.object({ oid: z.string() }).nullish(),
+  createdAt: z.string().nullish(),
   mergedAt: z.string().nullish(),
   mergedBy: actor,
   closedAt: z.string().nullish(),

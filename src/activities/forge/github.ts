@@ -157,19 +157,19 @@ export class GitHubForge implements Forge {
 }
 
 function stateOf(pull: GitHubPullRequest): PullRequestState {
-  const { number, url } = pull;
+  const { number, url, createdAt } = pull;
+  const which = { number, url, openedAt: createdAt ?? undefined };
   if (pull.state === 'MERGED') {
     const commit = mergeCommit(NAME, pull.mergeCommit?.oid);
-    return { state: 'merged', number, url, commit, by: pull.mergedBy?.login, at: pull.mergedAt ?? '' };
+    return { state: 'merged', ...which, commit, by: pull.mergedBy?.login, at: pull.mergedAt ?? '' };
   }
   if (pull.state === 'CLOSED') {
     const by = pull.timelineItems?.nodes[0]?.actor?.login;
-    return { state: 'closed', number, url, by, at: pull.closedAt ?? undefined };
+    return { state: 'closed', ...which, by, at: pull.closedAt ?? undefined };
   }
   return {
     state: 'open',
-    number,
-    url,
+    ...which,
     waitingFor: waitingFor(obstaclesOf(pull), Boolean(pull.autoMergeRequest), NAME),
     mergeable: pull.mergeable === 'UNKNOWN' || !pull.mergeable ? undefined : pull.mergeable === 'MERGEABLE',
   };

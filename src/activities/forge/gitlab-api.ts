@@ -27,6 +27,7 @@ const mergeRequest = z.object({
   merge_when_pipeline_succeeds: z.boolean().nullish(),
   merge_commit_sha: z.string().nullish(),
   squash_commit_sha: z.string().nullish(),
+  created_at: z.string().nullish(),
   merged_at: z.string().nullish(),
   merge_user: user,
   merged_by: user,

@@ -174,15 +174,15 @@ export class GitLabForge implements Forge {
 }
 
 function stateOf(request: GitLabMergeRequest): PullRequestState {
-  const { iid: number, web_url: url } = request;
+  const { iid: number, web_url: url, created_at } = request;
+  const which = { number, url, openedAt: created_at ?? undefined };
   if (request.state === 'merged') {
     // A fast-forward makes no commit: the head of the branch is it.
     const commit = request.merge_commit_sha ?? request.squash_commit_sha ?? request.sha ?? '';
     const by = (request.merge_user ?? request.merged_by)?.username;
     return {
       state: 'merged',
-      number,
-      url,
+      ...which,
       commit: mergeCommit(NAME, commit),
       by,
       at: request.merged_at ?? '',
@@ -190,13 +190,12 @@ function stateOf(request: GitLabMergeRequest): PullRequestState {
   }
   if (request.state === 'closed') {
     const { closed_by, closed_at } = request;
-    return { state: 'closed', number, url, by: closed_by?.username, at: closed_at ?? undefined };
+    return { state: 'closed', ...which, by: closed_by?.username, at: closed_at ?? undefined };
   }
   const stands = request.detailed_merge_status ?? 'unchecked';
   return {
     state: 'open',
-    number,
-    url,
+    ...which,
     waitingFor: waitingFor(obstaclesOf(request), request.merge_when_pipeline_succeeds ?? false, NAME),
     mergeable: UNDECIDED.has(stands) ? undefined : !conflicts(request),
   };

@@ -3,7 +3,7 @@ import type { ThroughlineError } from '../../domain/errors.js';
 import type { GitOpsBranch } from '../../domain/gitops.js';
 import type { CommitSha } from '../../domain/ids.js';
 import type { DeployMessage, HoldMessage, RollbackMessage } from './commit-message.js';
-import type { DeployTarget, DesiredState, SaidFields } from './target.js';
+import type { DeployTarget, DesiredState, FieldChange, SaidFields } from './target.js';
 
 interface EditedTarget extends GitOpsBranch, DeployTarget {}
 
@@ -46,6 +46,16 @@ export type Written =
     }
   | { readonly refused: ThroughlineError };
 
+/** A change on a branch of its own, to be merged from there; or where it is on the base branch already. */
+export type Proposed =
+  | {
+      /** What the branch ends in. */
+      readonly commit: CommitSha;
+      /** When it was pushed, where this call did that. ISO 8601. */
+      readonly pushed?: { readonly start: string; readonly end: string } | undefined;
+    }
+  | { readonly landed: CommitSha };
+
 export interface WriteOptions {
   readonly signal: AbortSignal;
   /** Called with what is being done, in a person's words. */
@@ -73,7 +83,21 @@ export interface GitOpsRepository {
    * told in its place, and holds up no other. Throws where nothing can be written now.
    */
   write(branch: GitOpsBranch, changes: readonly GitOpsChange[], options: WriteOptions): Promise<Written[]>;
-  /** The commit that {@link write} made, where it got through. Changes nothing. */
+  /**
+   * Puts a change on a branch of its own, upon the tip of the branch that it is for. What stands there stays, unless it is this
+   * release's commit alone and cannot be merged any more: then it is made anew. Throws TL_RELEASE_SUPERSEDED, TL_MANIFEST_*
+   * where it cannot be made, and where nothing can be written now.
+   */
+  propose(change: DeployChange, head: string, options: WriteOptions): Promise<Proposed>;
+  /** What a change does to its branch as it is, field by field. */
+  changes(change: DeployChange, signal: AbortSignal): Promise<readonly FieldChange[]>;
+  /** Deletes a branch that {@link propose} made. Right also where there is none. */
+  retract(repository: string, head: string, signal: AbortSignal): Promise<void>;
+  /** The newer release of the same model that is deployed, as the error that says so. Changes nothing. */
+  supersededBy(change: DeployChange, options: WriteOptions): Promise<ThroughlineError | undefined>;
+  /** Whether a commit of the repository says what the change would make of it. */
+  stands(change: DeployChange, commit: CommitSha, signal: AbortSignal): Promise<boolean>;
+  /** The commit that {@link write} made, or somebody merged, where it got through. Changes nothing. */
   find(change: DeployChange, options: WriteOptions): Promise<CommitSha | undefined>;
   /** Judges a revision by git's own history. Throws TL_RELEASE_SUPERSEDED where a newer release replaced ours in it. */
   relation(change: DeployChange, commit: CommitSha, revision: string, signal: AbortSignal): Promise<Revision>;

@@ -1,5 +1,6 @@
 // A deployment as the writer takes it: which fields of the target it sets, and what its commit says.
-import { type Digest, digestOf } from '../../domain/ids.js';
+import { type CommitSha, type Digest, digestOf } from '../../domain/ids.js';
+import type { GitOpsCommit } from '../../domain/release.js';
 import { ATTR, RESOURCE_ANNOTATION_PREFIX, TRACE_ANNOTATION } from '../../telemetry/attributes.js';
 import type { DeploymentChange, HoldRequest, RollbackRequest, WriterRequest } from '../index.js';
 import type { DeployChange, DeployEdit, GitOpsChange, HoldChange, RollbackChange } from './change.js';
@@ -81,6 +82,12 @@ export function restoredChange(change: DeploymentChange, said: SaidFields): Rest
 }
 
 export type RestoredChange = DeployChange & { readonly traceparent: string; readonly imageDigest: Digest };
+
+/** As a release records it. */
+export function committed(change: DeploymentChange, commit: CommitSha): GitOpsCommit {
+  const { environment, repository, branch, manifest, container, kustomize, helm } = change;
+  return { environment, repository, branch, manifest, container, kustomize, helm, commit };
+}
 
 /** Where it goes within the repository. */
 export function targetOf<Target extends DeployTarget>({ manifest, container, kustomize, helm }: Target) {

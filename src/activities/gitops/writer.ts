@@ -13,6 +13,7 @@ import type {
   DeployEdit,
   GitOpsChange,
   GitOpsRepository,
+  Proposed,
   Revision,
   WriteOptions,
   Written,
@@ -21,8 +22,9 @@ import { CommitFiles } from './commit-files.js';
 import { fieldsOf } from './edit.js';
 import type { CommitIdentity } from './fast-import.js';
 import { refuseIfHeld } from './people.js';
+import { propose, proposedChanges, retract } from './proposal.js';
 import { editsOf, prepareRound, refuseIfSuperseded } from './round.js';
-import type { DeployTarget, SaidFields } from './target.js';
+import type { DeployTarget, FieldChange, SaidFields } from './target.js';
 
 /** How often a push may be overtaken within one call; the caller's own retries come after that. */
 const MAX_OVERTAKEN = 50;
@@ -95,6 +97,41 @@ export class GitGitOpsRepository implements GitOpsRepository {
       }
     }
     return changes.map((change) => settled.get(change) ?? { refused: neverSettled() });
+  }
+
+  async propose(change: DeployChange, head: string, { signal, report }: WriteOptions): Promise<Proposed> {
+    const mirror = await Mirror.open(this.cache, change.repository, 'gitops');
+    const logAt = (tip: CommitSha) => this.logOf(mirror, change.branch, tip, signal);
+    return propose(mirror, change, head, { identity: this.identity, logAt, signal, report });
+  }
+
+  async changes(change: DeployChange, signal: AbortSignal): Promise<readonly FieldChange[]> {
+    return proposedChanges(await Mirror.open(this.cache, change.repository, 'gitops'), change, signal);
+  }
+
+  async retract(repository: string, head: string, signal: AbortSignal): Promise<void> {
+    await retract(await Mirror.open(this.cache, repository, 'gitops'), head, signal);
+  }
+
+  async supersededBy(
+    change: DeployChange,
+    { signal, report }: WriteOptions,
+  ): Promise<ThroughlineError | undefined> {
+    report(`looking for newer releases in ${redact(change.repository)}`);
+    const mirror = await Mirror.open(this.cache, change.repository, 'gitops');
+    const tip = await mirror.fetchBranch(change.branch, signal);
+    try {
+      refuseIfSuperseded(await this.logOf(mirror, change.branch, tip, signal), change.message);
+      return undefined;
+    } catch (error) {
+      if (error instanceof ThroughlineError && error.code === 'TL_RELEASE_SUPERSEDED') return error;
+      throw error;
+    }
+  }
+
+  async stands(change: DeployChange, commit: CommitSha, signal: AbortSignal): Promise<boolean> {
+    const mirror = await Mirror.open(this.cache, change.repository, 'gitops');
+    return (await mirror.has(commit, signal)) && stands(mirror, commit, change, signal);
   }
 
   async find(change: DeployChange, { signal, report }: WriteOptions): Promise<CommitSha | undefined> {
