@@ -450,7 +450,7 @@ export const ERROR_KINDS = {
   TL_VERIFICATION_FAILED: kind(
     422,
     'A check of the deployment, as `verify` in the plan has it, did not pass.',
-    'The message says what was expected and what was found. The deployment stands, later environments were left alone; correct the model or the check, then trigger again.',
+    'The message says what was expected and what was found. Later environments were left alone; the deployment was taken back where the plan says `rollback: automatic`, and stands otherwise. Correct the model or the check, then trigger again.',
   ),
   TL_WAITED_TOO_LONG: kind(
     503,

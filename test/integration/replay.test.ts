@@ -55,7 +55,7 @@ describe('histories of this version', () => {
   });
   afterAll(() => world?.stop());
 
-  it('replay: succeeded, rejected, failed, canceled, approved, verified, and with a worker killed in the middle', async () => {
+  it('replay: succeeded, rejected, failed, canceled, approved, verified, not verified, and with a worker killed in the middle', async () => {
     let worker = await world.worker();
     const ids: Record<string, string> = {};
     ids.succeeded = (await world.release(world.model('succeeded').url, 'SUCCEEDED')).release;
@@ -104,6 +104,12 @@ describe('histories of this version', () => {
       },
     });
     ids.verified = (await world.release(verified.url, 'SUCCEEDED')).release;
+    const other = { ...checks[0], http: { ...checks[0]?.http, attempts: 1, expect: { status: 201 } } };
+    const unverified = world.model('unverified', {
+      plan: (text) => `${text}    verify: ${JSON.stringify([checks[1], other])}\n`,
+      files: { 'checks/job.yaml': CHECK_JOB.replace('"true"', 'sleep, "60"') },
+    });
+    ids['verification-failed'] = (await world.release(unverified.url, 'FAILED')).release;
     await new Promise((resolve) => verifies.close(resolve));
     const { body: killed } = await world.trigger({
       repository: world.model('killed', { parameters: { TICKS: 30 }, train: TRAIN }).url,
