@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { benchmarkParts, onCluster, testParts } from './on-cluster.mjs';
 import { read } from './report.mjs';
-import { main, postgres, say } from './setup.mjs';
+import { imageBuilder, main, postgres, say } from './setup.mjs';
 import { inventory, leftSince } from './traces-left.mjs';
 
 await main(async () => {
@@ -21,12 +21,15 @@ await main(async () => {
     await onCluster({ keep, beforeUp: () => (before = inventory()) }, async (vitest) => {
       const server = await postgres();
       say('\n▸ cluster tests');
+      // Releases by pull requests need no cluster: they run on this machine.
+      const { THROUGHLINE_BUILDER } = await imageBuilder(true);
       const given = parameters.filter((word) => word !== '--keep');
       const projects = given.length > 0 ? ['--project=cluster'] : ['--project=cluster', '--project=bench'];
       const status = vitest(
         [...projects, '--reporter=verbose', '--reporter=json', `--outputFile.json=${report}`, ...given],
         {
           ...testParts(),
+          THROUGHLINE_BUILDER,
           ...(given.length > 0
             ? {}
             : {

@@ -119,7 +119,8 @@ export class PullRequests {
       await forge.close(repository, number, reason, signal);
       const after = await forge.state(repository, number, signal); // somebody may have been faster
       if (before.state === 'open') seenEnded(one, after, context); // of any other end the wait has told
-      if (after.state === 'merged') return recorded(change, after);
+      if (after.state === 'merged')
+        return (await this.gitops.stands(edit, after.commit, signal)) ? recorded(change, after) : undefined;
     }
     await this.gitops.retract(repository, head, signal);
     const landed = await this.gitops.find(edit, context);
@@ -162,7 +163,21 @@ export class PullRequests {
     });
     if (state) seenEnded(one, state, context);
     if (state?.state === 'merged') return this.merged(one, state, context);
-    return committed(one.change, commit);
+    return this.pushedPast(one, commit, state, context);
+  }
+
+  /** Somebody pushed the release's commit to the base branch: there is nothing to be merged any more. */
+  private async pushedPast(
+    { forge, change, head }: One,
+    commit: CommitSha,
+    state: PullRequestState | undefined,
+    { signal }: ActivityContext,
+  ): Promise<GitOpsCommit> {
+    const { repository } = change;
+    if (state?.state === 'open')
+      await forge.close(repository, state.number, 'Its commit is on the branch already.', signal);
+    await this.gitops.retract(repository, head, signal);
+    return committed(change, commit);
   }
 
   /** Its branch is of no use any more; a rule that keeps it is no failure. */
@@ -185,7 +200,7 @@ export class PullRequests {
   private async afterAll(one: One, state: PullRequestState, context: ActivityContext): Promise<GitOpsCommit> {
     const { forge, change, edit } = one;
     const landed = await this.gitops.find(edit, context);
-    if (landed) return committed(change, landed);
+    if (landed) return this.pushedPast(one, landed, state, context);
     const newer = await this.gitops.supersededBy(edit, context);
     if (newer) throw newer;
     const { repository, branch: base, environment, model, release, requestedAt } = change;
