@@ -1,6 +1,7 @@
 import { defineConfig } from 'vitest/config';
 
 const SURFACE = ['test/integration/gateway/*.test.ts', 'test/integration/{dev,metrics}.test.ts'];
+const GITOPS = ['test/integration/git*.test.ts', 'test/integration/{targets,promotion,verify}.test.ts'];
 
 export default defineConfig({
   test: {
@@ -10,7 +11,7 @@ export default defineConfig({
         test: {
           name: 'integration',
           include: ['test/integration/*.test.ts'],
-          exclude: SURFACE,
+          exclude: [...SURFACE, ...GITOPS],
           testTimeout: 120_000,
           hookTimeout: 180_000,
           // Real servers and builders: one file at a time on the two cores that this is meant to run on.
@@ -19,9 +20,19 @@ export default defineConfig({
       },
       {
         test: {
-          // Of the integration tests, those of what people and programs meet: about half of the time that all take.
+          // Of the integration tests, those of what people and programs meet: about a third of the time that all take.
           name: 'surface',
           include: SURFACE,
+          testTimeout: 120_000,
+          hookTimeout: 180_000,
+          fileParallelism: false,
+        },
+      },
+      {
+        test: {
+          // And those of what is written into GitOps repositories: another third.
+          name: 'gitops',
+          include: GITOPS,
           testTimeout: 120_000,
           hookTimeout: 180_000,
           fileParallelism: false,

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { benchmarkParts, onCluster, testParts } from './on-cluster.mjs';
 import { read } from './report.mjs';
-import { imageBuilder, main, postgres, say } from './setup.mjs';
+import { imageBuilder, main, postgres, say, sshd } from './setup.mjs';
 import { inventory, leftSince } from './traces-left.mjs';
 
 await main(async () => {
@@ -20,6 +20,7 @@ await main(async () => {
   try {
     await onCluster({ keep, beforeUp: () => (before = inventory()) }, async (vitest) => {
       const server = await postgres();
+      const ssh = await sshd();
       say('\n▸ cluster tests');
       // Releases by pull requests need no cluster: they run on this machine.
       const { THROUGHLINE_BUILDER } = await imageBuilder(true);
@@ -29,6 +30,7 @@ await main(async () => {
         [...projects, '--reporter=verbose', '--reporter=json', `--outputFile.json=${report}`, ...given],
         {
           ...testParts(),
+          ...ssh,
           THROUGHLINE_BUILDER,
           ...(given.length > 0
             ? {}

@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { read } from './report.mjs';
-import { goToolchain, main, postgres, root, say, setUp, sshd } from './setup.mjs';
+import { goToolchain, main, postgres, root, say, setUp } from './setup.mjs';
 
 const total = { passed: 0, failed: 0 };
 const failures = [];
@@ -105,7 +105,7 @@ await main(async () => {
   say('▸ setting up');
   const env = await setUp({ install: !only.includes('--no-install') });
   await goToolchain();
-  Object.assign(env, await postgres(), await sshd());
+  Object.assign(env, await postgres());
   env.PYTHONDONTWRITEBYTECODE = '1';
   const wanted = only.filter((word) => !word.startsWith('--'));
   const scratch = mkdtempSync(join(tmpdir(), 'throughline-tests-'));
@@ -135,14 +135,18 @@ await main(async () => {
     };
     const live = ['ignore', 'inherit', 'inherit'];
     if (wanted.length > 0) {
-      await vitest('the tests that were named', ['unit', 'integration', 'surface', 'chaos'], live);
+      await vitest('the tests that were named', ['unit', 'integration', 'surface', 'gitops', 'chaos'], live);
     } else {
-      // Most of it waits for something, so that two cores do both; the longer one is shown as it goes.
+      // Most of it waits for something, so that two cores do all three; the longest one is shown as it goes.
       const others = async () => {
         await quickSuites(env);
-        await vitest('unit and chaos tests, and the other integration tests', ['unit', 'chaos', 'surface']);
+        await vitest('unit and chaos tests, and those of GitOps', ['unit', 'chaos', 'gitops']);
       };
-      await Promise.all([vitest('integration tests', ['integration'], live), others()]);
+      await Promise.all([
+        vitest('integration tests', ['integration'], live),
+        vitest('tests of gateway, CLI and metrics', ['surface']),
+        others(),
+      ]);
     }
   } finally {
     rmSync(scratch, { recursive: true, force: true });

@@ -15,7 +15,7 @@ import { applications, deploymentOf, fileOf, pathOf } from '../support/gitops.js
 import { random } from '../support/random.js';
 import { git, temporaryDirectory } from '../support/world.js';
 
-const KILLS = Number(process.env.GITOPS_KILLS ?? 10);
+const KILLS = Number(process.env.GITOPS_KILLS ?? 5);
 const SEED = Number(process.env.GITOPS_SEED ?? 7);
 const WRITER = fileURLToPath(new URL('../support/gitops-writer.mjs', import.meta.url));
 const APPS = 6;
@@ -170,7 +170,7 @@ describe('the GitOps writer', () => {
         expect(byRelease.has(release)).toBe(false); // none written that was refused
       }
     }
-    expect(made.length).toBeGreaterThan(Math.min(KILLS, 10));
+    expect(made.length).toBeGreaterThan(Math.min(KILLS, 5));
     for (let index = 0; index < APPS; index += 1) {
       const app = `app-${index}`;
       const ours = made.filter(({ model }) => model === app);

@@ -435,7 +435,14 @@ describe('a store that was lost', () => {
         ),
     );
     // Jobs, models, images; the worker may be writing to its mirrors meanwhile.
-    rmSync(world.data, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
+    await until(async () => {
+      try {
+        rmSync(world.data, { recursive: true, force: true });
+        return true;
+      } catch {
+        return undefined;
+      }
+    });
     await throughline('lineage', 'rebuild');
     expect((await reader.find(known.traceId)).releases[0]).toEqual(known);
   });

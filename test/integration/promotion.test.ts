@@ -25,7 +25,7 @@ beforeAll(async () => {
   url = `http://127.0.0.1:${(server.address() as { port: number }).port}`;
   collector = await startOtlpReceiver();
   world = await World.start('promotion');
-  await world.worker({
+  await world.instantWorker({
     OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint,
     OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc',
   });

@@ -9,6 +9,7 @@ import { historyFromJSON, historyToJSON } from '@temporalio/common/lib/proto-uti
 import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
 import { DeterminismViolationError } from '@temporalio/workflow';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { writerIdOf } from '../../src/domain/temporal-names.js';
 import { VERSION } from '../../src/version.js';
 import { TRAIN, World } from '../support/world.js';
 
@@ -55,10 +56,20 @@ describe('histories of this version', () => {
   });
   afterAll(() => world?.stop());
 
-  it('replay: succeeded, rejected, failed, canceled, approved, verified, not verified, and with a worker killed in the middle', async () => {
+  it('replay: succeeded, rolled back, a writer’s, rejected, failed, canceled, approved, verified, not verified, and with a worker killed in the middle', async () => {
     let worker = await world.worker();
     const ids: Record<string, string> = {};
-    ids.succeeded = (await world.release(world.model('succeeded').url, 'SUCCEEDED')).release;
+    const succeeded = world.model('succeeded');
+    ids.succeeded = (await world.release(succeeded.url, 'SUCCEEDED')).release;
+    await world.release(succeeded.url, 'SUCCEEDED');
+    const rollback = await fetch(`${world.url}/v1/rollbacks`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ model: 'succeeded', environment: 'production' }),
+    });
+    ids['rolled-back'] = ((await rollback.json()) as { id: string }).id;
+    expect((await world.ended(ids['rolled-back'])).status).toBe('SUCCEEDED');
+    ids['gitops-writer'] = writerIdOf(`file://${succeeded.gitops}`, 'main');
     ids.rejected = (
       await world.release(world.model('rejected', { parameters: { ACCURACY: 0.1 } }).url, 'REJECTED')
     ).release;

@@ -17,7 +17,7 @@ let collector: OtlpReceiver;
 beforeAll(async () => {
   collector = await startOtlpReceiver();
   world = await World.start('targets');
-  await world.worker({
+  await world.instantWorker({
     OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint,
     OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc',
   });

@@ -35,7 +35,7 @@ beforeAll(async () => {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   url = `http://127.0.0.1:${(server.address() as { port: number }).port}`;
   collector = await startOtlpReceiver();
-  await world.worker({
+  await world.instantWorker({
     OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint,
     OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc',
   });
@@ -211,12 +211,12 @@ describe('a deployment with checks', () => {
 describe('a worker that is killed', () => {
   it('in the middle of a window has a successor that goes on with it', async () => {
     await world.killAll();
-    const worker = await world.worker();
+    const worker = await world.instantWorker();
     const { repository } = model('killed', [few({ for: '8s', timeout: '40s' })]);
     const { body } = await world.trigger({ repository });
     await world.until(body.id, ({ progress }) => /has held for [3-9]/.test(progress));
     await world.kill(worker);
-    await world.worker();
+    await world.instantWorker();
     const { progress } = await world.until(body.id, (one) => /attempt 2: .*has held for/.test(one.progress));
     expect(Number(/has held for ([\d.]+)s/.exec(progress)?.[1])).toBeGreaterThanOrEqual(3);
     const record = await world.ended(body.id);

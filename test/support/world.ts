@@ -33,6 +33,7 @@ import { registerSearchAttributes } from '../../src/temporal/register.js';
 import { cacheDirectory } from '../../src/worker/config.js';
 
 const CLI = fileURLToPath(new URL('../../bin/throughline.js', import.meta.url));
+const INSTANT_WORKER = fileURLToPath(new URL('instant-worker.mjs', import.meta.url));
 
 export function temporaryDirectory(name: string): string {
   return mkdtempSync(join(tmpdir(), `throughline-test-${name}-`));
@@ -229,6 +230,11 @@ export class World {
   /** A worker in a process of its own. Ready when this returns. */
   worker(env: Readonly<Record<string, string>> = {}): Promise<ChildProcess> {
     return this.process(process.execPath, [CLI, 'worker'], env);
+  }
+
+  /** A worker whose training and builds take no time. */
+  instantWorker(env: Readonly<Record<string, string>> = {}): Promise<ChildProcess> {
+    return this.process(process.execPath, [INSTANT_WORKER], env);
   }
 
   /** A gateway in a process of its own. Answers when this returns. */

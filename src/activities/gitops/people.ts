@@ -31,14 +31,27 @@ export async function touchedSince(
   if (last.length === 0) return new Map();
   const names = last.map(({ change, commit }) => `${commit}:${change.manifest}`);
   // One process for all of them: a push is waiting. It reads no files, which a partial copy may lack.
-  const output = await gitBytes(mirror.directory, ['rev-parse', ...names], '', signal).catch(() => '');
-  const objects = output.toString('utf8').split('\n');
+  const resolve = async (...some: string[]) =>
+    (await gitBytes(mirror.directory, ['rev-parse', ...some], '', signal))
+      .toString('utf8')
+      .trim()
+      .split('\n');
+  const objects = await resolve(...names).catch(() => oneByOne(names, resolve)); // a file was somewhere else then
   return new Map(
     last.flatMap(({ change, commit }, index): [GitOpsChange, CommitSha][] => {
       const same = objects[index] === files.objectOf(change.manifest);
       return same && !change.kustomize ? [] : [[change, commit]]; // a kustomization has other files besides
     }),
   );
+}
+
+async function oneByOne(
+  names: readonly string[],
+  resolve: (name: string) => Promise<readonly string[]>,
+): Promise<(string | undefined)[]> {
+  const objects: (string | undefined)[] = [];
+  for (const name of names) objects.push((await resolve(name).catch(() => []))[0]);
+  return objects;
 }
 
 /** Throws TL_TARGET_HELD where the target's files say that it is held. */

@@ -9,7 +9,7 @@ import { ThroughlineError } from '../../domain/errors.js';
 import type { CommitSha } from '../../domain/ids.js';
 import type { Mirror } from '../../git/index.js';
 import type { BranchLog } from './branch-log.js';
-import type { DeployEdit, GitOpsChange, HoldEdit, Written } from './change.js';
+import type { GitOpsChange, Written } from './change.js';
 import { CommitFiles, type FileRemoval } from './commit-files.js';
 import {
   type DeployMessage,
@@ -18,11 +18,11 @@ import {
   formatMessage,
   formatRollback,
 } from './commit-message.js';
-import { editHold, editTarget } from './edit.js';
+import { EditMemo } from './edit-memo.js';
 import { type CommitIdentity, makeCommits, type NewCommit } from './fast-import.js';
 import { isHeldByCommit, refuseIfDecided, refuseIfHeld, touchedSince } from './people.js';
 import { rollbackEdits } from './rollback.js';
-import type { FileEdit, ReadFile } from './target.js';
+import type { FileEdit } from './target.js';
 
 export interface Round {
   /** What needs no push: what is written already, and what cannot be. */
@@ -39,6 +39,7 @@ export async function prepareRound(
   changes: readonly GitOpsChange[],
   identity: CommitIdentity,
   signal: AbortSignal,
+  memo = new EditMemo(),
 ): Promise<Round> {
   const settled = new Map<GitOpsChange, Written>();
   const made: [GitOpsChange, NewCommit][] = [];
@@ -55,7 +56,7 @@ export async function prepareRound(
       const ahead = made.map(([other]) => other);
       refuseIfOvertaken(change, ahead);
       const since = touched.get(change);
-      const edits = await editsInRound({ mirror, tip, log, files, signal }, change, since);
+      const edits = await editsInRound({ mirror, tip, log, files, memo, signal }, change, since);
       if (edits === 'as it is') {
         settled.set(change, { commit: tip });
         continue;
@@ -104,12 +105,13 @@ interface InRound {
   readonly tip: CommitSha;
   readonly log: BranchLog;
   readonly files: CommitFiles;
+  readonly memo: EditMemo;
   readonly signal: AbortSignal;
 }
 
 /** `since` is the last release's commit, where the target's file is not any more as that one left it. */
 async function editsInRound(
-  { mirror, tip, log, files, signal }: InRound,
+  { mirror, tip, log, files, memo, signal }: InRound,
   change: GitOpsChange,
   since: CommitSha | undefined,
 ): Promise<readonly (FileEdit | FileRemoval)[] | 'as it is'> {
@@ -119,9 +121,9 @@ async function editsInRound(
     refuseIfSuperseded(log, change.message);
     await refuseIfHeld(change, files);
     if (range) await refuseIfDecided(mirror, range, change, files, signal);
-    return editsOf(change, files);
+    return memo.editsOf(change, files);
   }
-  const edits = await editsOf(change, files);
+  const edits = await memo.editsOf(change, files);
   if (edits.length > 0) return edits;
   const lifts =
     range && change.hold === undefined && (await isHeldByCommit(mirror, range, change, files, signal));
@@ -131,12 +133,6 @@ async function editsInRound(
 function textOf(change: GitOpsChange): string {
   if (change.kind === 'deploy') return formatMessage(change.message);
   return change.kind === 'hold' ? formatHold(change.message) : formatRollback(change.message);
-}
-
-/** What a change does to the files as they are. Throws where it cannot be made. */
-export function editsOf(edit: DeployEdit | HoldEdit, files: CommitFiles): Promise<readonly FileEdit[]> {
-  const read: ReadFile = (path) => files.read(path);
-  return edit.kind === 'deploy' ? editTarget(edit, edit.desired, read) : editHold(edit, edit.hold, read);
 }
 
 /** I4: the last release of this model and environment that was written to the branch must not be newer than ours. */

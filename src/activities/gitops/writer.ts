@@ -20,10 +20,11 @@ import type {
 } from './change.js';
 import { CommitFiles } from './commit-files.js';
 import { fieldsOf } from './edit.js';
+import { EditMemo, editsOf } from './edit-memo.js';
 import type { CommitIdentity } from './fast-import.js';
 import { refuseIfHeld } from './people.js';
 import { propose, proposedChanges, retract } from './proposal.js';
-import { editsOf, prepareRound, refuseIfSuperseded } from './round.js';
+import { prepareRound, refuseIfSuperseded } from './round.js';
 import type { DeployTarget, FieldChange, SaidFields } from './target.js';
 
 /** How often a push may be overtaken within one call; the caller's own retries come after that. */
@@ -33,6 +34,8 @@ const PATIENT = 8;
 
 export class GitGitOpsRepository implements GitOpsRepository {
   private readonly logs = new Map<string, BranchLog>();
+  /** How many commits a push to a branch had when it last got through, where somebody else pushes to it too. */
+  private readonly pace = new Map<string, number>();
 
   constructor(
     private readonly cache: string,
@@ -55,9 +58,11 @@ export class GitGitOpsRepository implements GitOpsRepository {
   ): Promise<Written[]> {
     const mirror = await Mirror.open(this.cache, repository, 'gitops');
     const settled = new Map<GitOpsChange, Written>();
+    const memo = new EditMemo();
     // What is pushed at once: fewer after each time that somebody was faster, because a smaller push takes less time; and
     // fewer where one of them is refused, until that one is alone.
-    let most = changes.length;
+    const busy = `${mirror.directory}\0${branch}`;
+    let most = Math.min(changes.length, this.pace.get(busy) ?? changes.length);
     let tip: CommitSha | undefined;
     for (let overtaken = 0; settled.size < changes.length; ) {
       signal.throwIfAborted();
@@ -67,7 +72,7 @@ export class GitGitOpsRepository implements GitOpsRepository {
       tip ??= await mirror.fetchBranch(branch, signal);
       const log = await this.logOf(mirror, branch, tip, signal);
       const due = changes.filter((change) => !settled.has(change)).slice(0, most);
-      const round = await prepareRound(mirror, tip, log, due, this.identity, signal);
+      const round = await prepareRound(mirror, tip, log, due, this.identity, signal, memo);
       for (const [change, written] of round.settled) settled.set(change, written);
       const last = [...round.commits.values()].at(-1);
       if (!last) continue;
@@ -79,10 +84,14 @@ export class GitGitOpsRepository implements GitOpsRepository {
       if (pushed === 'done') {
         const end = new Date().toISOString();
         for (const [change, commit] of round.commits) settled.set(change, { commit, pushed: { start, end } });
-        most = Math.min(changes.length, most * 2);
+        overtaken = 0;
+        most *= 2;
+        if (this.pace.has(busy)) this.pace.set(busy, most);
       } else if (pushed === 'overtaken') {
         overtaken += 1;
-        most = Math.max(1, Math.ceil(round.commits.size / 2));
+        // The first time every file had to be edited, which takes long, and is remembered.
+        if (overtaken > 1) most = Math.max(1, Math.ceil(round.commits.size / 2));
+        this.pace.set(busy, most);
         if (overtaken > MAX_OVERTAKEN) throw overtakenTooOften(repository);
         // At once, because right after somebody's push the time until their next one is longest. Where that does not help,
         // there are several of them, and waiting for a while at random does.
