@@ -9,10 +9,11 @@ import type { LineageStore } from '../../src/lineage/index.js';
 import type { LineageRecord } from '../../src/lineage/record.js';
 import { type HistoryEvent, type ReleaseRun, readRun } from '../../src/telemetry/history.js';
 
-const HISTORIES = fileURLToPath(new URL('../histories', import.meta.url));
+export const HISTORIES = fileURLToPath(new URL('../histories', import.meta.url));
 
+/** Those of releases; a writer of a branch has histories, too. */
 export const keptHistories = readdirSync(HISTORIES, { recursive: true, encoding: 'utf8' })
-  .filter((name) => name.endsWith('.json'))
+  .filter((name) => name.endsWith('.json') && !name.endsWith('writer.json'))
   .sort();
 
 const runIdOf = (name: string) =>

@@ -1,17 +1,13 @@
 // From history to spans: what is pure about the trace. Histories are those of real releases (test/histories).
-import { readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { historyFromJSON } from '@temporalio/common/lib/proto-utils.js';
 import { describe, expect, it } from 'vitest';
 import { type HistoryEvent, readRun } from '../../src/telemetry/history.js';
 import { projectTrace, type SpanRecord } from '../../src/telemetry/projection.js';
 import { criticalPath, renderTree, type TreeSpan } from '../../src/telemetry/tree.js';
+import { HISTORIES, keptHistories } from '../support/lineage.js';
 
-const HISTORIES = fileURLToPath(new URL('../histories', import.meta.url));
-const kept = readdirSync(HISTORIES, { recursive: true, encoding: 'utf8' }).filter((name) =>
-  name.endsWith('.json'),
-);
 const textOf = (name: string) => readFileSync(join(HISTORIES, name), 'utf8');
 
 function run(text: string) {
@@ -47,7 +43,7 @@ function stretched(text: string): { text: string; stretch: (time: string) => str
 const stretchedData = (data: string, stretch: (time: string) => string) =>
   Buffer.from(Buffer.from(data, 'base64').toString('utf8').replace(ISO, stretch)).toString('base64');
 
-describe.each(kept)('the trace of %s', (name) => {
+describe.each(keptHistories)('the trace of %s', (name) => {
   const spans = project(textOf(name));
 
   it('is one, with one root, and every parent there', () => {
@@ -97,7 +93,7 @@ describe.each(kept)('the trace of %s', (name) => {
 
 describe('the times of stages', () => {
   it('are those that history had first, whatever a replay tells later', () => {
-    const name = kept.find((one) => one.includes('0.2.0/succeeded')) ?? '';
+    const name = keptHistories.find((one) => one.includes('0.2.0/succeeded')) ?? '';
     const text = textOf(name);
     const stagesOf = (spans: readonly SpanRecord[]) =>
       spans
