@@ -67,16 +67,18 @@ export interface WorkerSettings {
   readonly separateApproval?: boolean;
 }
 
-export interface DeploymentChange {
-  readonly release: ReleaseId;
+/** A model in an environment: where in which repository that is written. */
+export interface GitOpsTarget extends GitOpsBranch {
   readonly model: string;
   readonly environment: string;
-  readonly repository: string;
-  readonly branch: string;
   readonly manifest: string;
   readonly container: string;
   readonly kustomize?: KustomizeTarget | undefined;
   readonly helm?: HelmTarget | undefined;
+}
+
+export interface DeploymentChange extends GitOpsTarget {
+  readonly release: ReleaseId;
   readonly image: string;
   readonly imageDigest: Digest;
   readonly modelId: string;
@@ -96,17 +98,9 @@ export interface DeploymentChange {
 }
 
 /** What somebody asks of the writer of a branch: that releases stay away from a target, or may come again. */
-export interface HoldRequest {
+export interface HoldRequest extends GitOpsTarget {
   /** Of the request; it takes the place that a release has. */
   readonly release: string;
-  readonly model: string;
-  readonly environment: string;
-  readonly repository: string;
-  readonly branch: string;
-  readonly manifest: string;
-  readonly container: string;
-  readonly kustomize?: KustomizeTarget | undefined;
-  readonly helm?: HelmTarget | undefined;
   readonly held: boolean;
   readonly reason: string;
   readonly by: string;

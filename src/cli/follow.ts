@@ -2,8 +2,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ThroughlineError } from '../domain/errors.js';
 import { describeProgress } from '../gateway/present.js';
-import type { ReleaseService, ReleaseView } from '../releases/service.js';
-import { describeStage } from './describe.js';
+import type { ReleaseService, ReleaseView, StartedRelease } from '../releases/service.js';
+import { describeRelease, describeStage } from './describe.js';
+import { exitCodeOf, print, printJson, say } from './output.js';
 
 const POLL_MS = 500;
 
@@ -38,4 +39,21 @@ export async function follow(
     }
     await sleep(POLL_MS);
   }
+}
+
+/** Prints what was started, or follows it to its end. Gives the exit code. */
+export async function printStarted(
+  releases: ReleaseService,
+  started: StartedRelease,
+  { wait, json }: { readonly wait?: boolean; readonly json?: boolean },
+): Promise<number> {
+  if (!wait) {
+    if (json) printJson({ id: started.release, status: 'RUNNING', ...started });
+    else print(started.release);
+    return 0;
+  }
+  const view = await follow(releases, started.release, say);
+  if (json) printJson(view.record);
+  else print(describeRelease(view));
+  return exitCodeOf(view.record.status);
 }

@@ -1,10 +1,9 @@
 import type { Command } from 'commander';
 import { ThroughlineError } from '../domain/errors.js';
 import { parseTrigger } from '../releases/request.js';
-import { describeRelease } from './describe.js';
-import { follow } from './follow.js';
+import { printStarted } from './follow.js';
 import { type ClientOptions, withClient, withReleases } from './options.js';
-import { exitCodeOf, print, printJson, say } from './output.js';
+import { say } from './output.js';
 
 interface ReleaseOptions extends ClientOptions {
   readonly ref?: string;
@@ -45,15 +44,7 @@ export function releaseCommand(program: Command): void {
       process.exitCode = await withReleases(options, async (releases) => {
         const started = await releases.start(trigger);
         say(`${started.created ? 'started' : 'found'} ${started.release}, trace ${started.traceId}`);
-        if (!options.wait) {
-          if (options.json) printJson({ id: started.release, status: 'RUNNING', ...started });
-          else print(started.release);
-          return 0;
-        }
-        const view = await follow(releases, started.release, say);
-        if (options.json) printJson(view.record);
-        else print(describeRelease(view));
-        return exitCodeOf(view.record.status);
+        return printStarted(releases, started, options);
       });
     });
 }

@@ -6,11 +6,10 @@ import { ThroughlineError } from '../domain/errors.js';
 import type { ReleaseService, StartedRelease } from '../releases/service.js';
 import { type HeldTarget, TargetService } from '../releases/targets.js';
 import { createLogger } from '../telemetry/log.js';
-import { describeRelease } from './describe.js';
-import { follow } from './follow.js';
+import { printStarted } from './follow.js';
 import { type GatewayAccess, gatewayOptions, requestJson } from './gateway-client.js';
 import { type ClientOptions, withClient, withReleases } from './options.js';
-import { exitCodeOf, print, printJson, say } from './output.js';
+import { print, printJson, say } from './output.js';
 
 interface TargetOptions extends ClientOptions, GatewayAccess {
   readonly environment: string;
@@ -62,15 +61,7 @@ export function rollbackCommand(program: Command): void {
         say(
           `${started.created ? 'started' : 'found'} ${started.release}: ${environment} from ${rollback?.from.release} back to ${rollback?.to.release}`,
         );
-        if (!options.wait) {
-          if (options.json) printJson({ id: started.release, status: 'RUNNING', ...started });
-          else print(started.release);
-          return 0;
-        }
-        const view = await follow(releases, started.release, say);
-        if (options.json) printJson(view.record);
-        else print(describeRelease(view));
-        return exitCodeOf(view.record.status);
+        return printStarted(releases, started, options);
       });
     });
 }
