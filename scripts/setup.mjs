@@ -201,6 +201,12 @@ export async function imageBuilder(install) {
   };
 }
 
+/** A C compiler, which Go asks for where a program has SQLite in it. */
+export async function cCompiler(install) {
+  if (await answers('gcc', '--version')) return;
+  await systemPackages(['gcc', 'libc6-dev'], 'There is no C compiler, which building Gitea needs.', install);
+}
+
 /** The Go that this machine has. */
 export async function goToolchain() {
   const version = /go(\d+)\.(\d+)/.exec((await answers('go', 'version')) ?? '');

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { benchmarkParts, onCluster, testParts } from './on-cluster.mjs';
 import { read } from './report.mjs';
-import { imageBuilder, main, postgres, say, sshd } from './setup.mjs';
+import { cCompiler, imageBuilder, main, postgres, say, sshd } from './setup.mjs';
 import { inventory, leftSince } from './traces-left.mjs';
 
 await main(async () => {
@@ -21,6 +21,7 @@ await main(async () => {
     await onCluster({ keep, beforeUp: () => (before = inventory()) }, async (vitest) => {
       const server = await postgres();
       const ssh = await sshd();
+      await cCompiler(true);
       say('\n▸ cluster tests');
       // Releases by pull requests need no cluster: they run on this machine.
       const { THROUGHLINE_BUILDER } = await imageBuilder(true);
