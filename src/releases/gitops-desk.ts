@@ -225,7 +225,10 @@ class BranchDesk {
 
   private async explain(batch: readonly Asked[]): Promise<void> {
     const handle = this.options.client.workflow.getHandle(this.id);
-    const state = await handle.query<WriterState>(WRITER_STATE_QUERY).catch(() => undefined);
+    // Not for longer than until the next time: a client goes on trying after its connection is closed.
+    const state = await this.options.client.connection
+      .withDeadline(Date.now() + EXPLAINED_EVERY_MS, () => handle.query<WriterState>(WRITER_STATE_QUERY))
+      .catch(() => undefined);
     if (!state) return;
     const others = Math.max(0, state.waiting + state.writing - 1);
     const why = state.problem ? `: ${state.problem.message} [${state.problem.code}]` : '';
