@@ -15,7 +15,10 @@ let count = 0;
 beforeAll(async () => {
   world = await World.start('gitops-desk');
 });
-afterAll(() => world?.stop());
+afterAll(async () => {
+  await sleep(3_000); // what a desk still asks ends by then
+  await world?.stop();
+});
 
 const deskOf = (idleSeconds?: number) =>
   new GitOpsDesk({
