@@ -1,29 +1,17 @@
 // Releases over HTTP: exactly what Spinnaker's webhook stage needs (docs/spinnaker.md), for people and for programs.
 import { Readable } from 'node:stream';
-import { SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { type ApprovalRecord, awaitingOf } from '../domain/approval.js';
 import { ThroughlineError } from '../domain/errors.js';
-import { parseTraceparent } from '../domain/trace.js';
-import { type Allowed, checkTrigger, covers } from '../policy/index.js';
+import { type Allowed, covers } from '../policy/index.js';
 import { LAST_EVENT } from '../releases/events.js';
-import {
-  decisionSchema,
-  type ParsedTrigger,
-  parseBody,
-  parseTrigger,
-  releaseOfKey,
-} from '../releases/request.js';
+import { decisionSchema, parseBody, parseTrigger, releaseOfKey } from '../releases/request.js';
 import {
   isReleaseMissing,
-  type Joined,
   type ReleaseService,
   type ReleaseView,
   releaseNotFound,
-  type StartedRelease,
 } from '../releases/service.js';
-import { ATTR } from '../telemetry/attributes.js';
-import { remoteSpanContext } from '../telemetry/context.js';
 import type { Logger } from '../telemetry/log.js';
 import { type Caller, may, scopesOf } from './access/caller.js';
 import { callerOf } from './access/hooks.js';
@@ -32,6 +20,7 @@ import { KEEP_ALIVE, LiveReleases, serverSentEvent } from './live.js';
 import { PollLeases } from './poll-leases.js';
 import { presentRelease } from './present.js';
 import { listQuerySchema, parseQuery } from './queries.js';
+import { answerStarted, header, releasesUrl, startTriggered, triggerContext } from './trigger.js';
 
 export interface ReleaseRoutesOptions {
   readonly releases: ReleaseService;
@@ -56,44 +45,22 @@ export function releaseRoutes(app: FastifyInstance, options: ReleaseRoutesOption
   const { releases, log, publicUrl, allow, pollLease, ending } = options;
   const live = new LiveReleases(releases);
   const leases = new PollLeases(releases, log);
-  const base = (request: FastifyRequest) =>
-    `${publicUrl ?? `${request.protocol}://${request.host}`}/v1/releases`;
+  const base = (request: FastifyRequest) => releasesUrl(request, publicUrl);
 
   app.post(
     '/v1/releases',
     { config: { role: 'trigger', action: 'trigger', maySign: true } },
     async (request, reply) => {
-      const caller = callerOf(request);
       const parsed = parseTrigger(request.body, {
-        at: new Date(),
-        idempotencyKey: header(request, 'idempotency-key') ?? messageKey(caller),
-        traceparent: header(request, 'traceparent'),
-        tracestate: header(request, 'tracestate'),
-        baggage: header(request, 'baggage'),
-        releasesUrl: base(request),
+        ...triggerContext(request, base(request)),
         pollLease,
-        ...(caller.known
-          ? { requestedBy: caller.name, triggeredBy: caller.name, within: scopesOf(caller, 'trigger') }
-          : {}),
       });
-      request.release = parsed.request.release;
-      checkTrigger(allow, parsed.request);
-      const started = await inServerSpan(parsed, () =>
-        releases.start(parsed, (before) => mayJoin(caller, before)),
-      );
-      const statusUrl = `${base(request)}/${started.release}`;
+      const started = await startTriggered(request, parsed, { releases, allow });
       log.info(
         { release: started.release, created: started.created, trace_id: started.traceId },
         'release triggered',
       );
-      return reply.code(202).header('location', statusUrl).send({
-        id: started.release,
-        status: 'RUNNING',
-        statusUrl,
-        traceId: started.traceId,
-        traceparent: started.traceparent,
-        created: started.created,
-      });
+      return answerStarted(reply, started, base(request));
     },
   );
 
@@ -229,42 +196,6 @@ function concerns(caller: Caller, role: 'read' | 'trigger', { record, caller: by
   return covers(scopes, record);
 }
 
-/** Whether a caller may be told of the release that its key has started before. */
-function mayJoin(caller: Caller, { model, environments, caller: by }: Joined): boolean {
-  const scopes = scopesOf(caller, 'trigger');
-  if (scopes === undefined || by.triggeredBy === caller.name) return true;
-  return model !== undefined && covers(scopes, { model, environments });
-}
-
-/** A signed message that is sent again is the same message, and starts nothing new. */
-const messageKey = ({ name, message }: Caller) => message && `message/${name}/${message}`;
-
-/** The release's span is the parent, also of this request's: its id is known before it begins, and it always arrives. */
-function inServerSpan(
-  { request: { trace: carrier, requestedAt } }: ParsedTrigger,
-  start: () => Promise<StartedRelease>,
-): Promise<StartedRelease> {
-  return trace.getTracer('throughline').startActiveSpan(
-    'POST /v1/releases',
-    {
-      kind: SpanKind.SERVER,
-      startTime: new Date(requestedAt),
-      attributes: { [ATTR.requestMethod]: 'POST', [ATTR.route]: '/v1/releases' },
-    },
-    remoteSpanContext(parseTraceparent(carrier.traceparent), carrier.tracestate),
-    async (span) => {
-      try {
-        return await start();
-      } catch (error) {
-        span.setStatus({ code: SpanStatusCode.ERROR });
-        throw error;
-      } finally {
-        span.end();
-      }
-    },
-  );
-}
-
 /** Aborted when the answer has been sent, or nobody waits for it any more. */
 function closed(reply: FastifyReply): AbortSignal {
   const controller = new AbortController();
@@ -287,9 +218,4 @@ function eventStream(events: ReturnType<LiveReleases['follow']>, log: Logger): R
       stream.push(null);
     });
   return stream;
-}
-
-function header(request: FastifyRequest, name: string): string | undefined {
-  const value = request.headers[name];
-  return Array.isArray(value) ? value[0] : value;
 }
