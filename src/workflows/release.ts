@@ -26,13 +26,14 @@ import type { TraceCarrier } from '../domain/trace.js';
 import type { Deployment } from '../plan/schema.js';
 import { Approvals } from './approval.js';
 import { attestedOf } from './attest.js';
+import { Begun } from './begun.js';
 import { asWorkflowFailure, problemOf } from './failures.js';
 import { judge } from './gate.js';
 import { imageAnnotations, trainerAnnotations } from './image.js';
 import { LeaseExpired, leased } from './lease.js';
 import { activities } from './policies.js';
 import { ReleaseProgress, StageEnded } from './progress.js';
-import { type Proposal, proposalOf, viaPullRequest, withdrawn } from './pull-request.js';
+import { proposalOf, viaPullRequest } from './pull-request.js';
 import { takeBack } from './rollback.js';
 import { synced } from './sync.js';
 import type { deliverTrace } from './trace-delivery.js';
@@ -341,54 +342,6 @@ function deploy(
       progress.synced(environment, await synced(change, committed.commit, argocd, settings));
     }
   });
-}
-
-/** What was begun and not finished, so that it can be ended. */
-class Begun {
-  job: string | undefined;
-  build = false;
-  deployment: DeploymentChange | undefined;
-  proposal: Proposal | undefined;
-  /** A Job that is let go of, beside whatever comes next; not even a cancellation ends that (I6). */
-  settling: Promise<void> = Promise.resolve();
-
-  constructor(private readonly request: ReleaseRequest) {}
-
-  settle(letGo: () => Promise<void>): void {
-    this.settling = CancellationScope.nonCancellable(letGo);
-    this.settling.catch(() => undefined); // said where it is waited for
-  }
-
-  /** Ends it. Gives the outcome back, or says what could not be ended. */
-  async end(progress: ReleaseProgress, outcome: Outcome): Promise<Outcome> {
-    try {
-      await this.endAll(progress, outcome);
-      return outcome;
-    } catch (error) {
-      const problem = problemOf(error);
-      return {
-        status: 'FAILED',
-        problem: { ...problem, message: `Not everything could be stopped: ${problem.message}` },
-      };
-    }
-  }
-
-  private async endAll(progress: ReleaseProgress, outcome: Outcome): Promise<void> {
-    await this.settling;
-    if (this.job) await activities('cleanUp', `stop ${this.job}`).stopTraining(this.job);
-    if (this.build) await activities('cleanUp', 'stop the build').stopBuild(this.request.release);
-    if (this.proposal) {
-      const landed = await withdrawn(this.proposal, outcome);
-      if (landed) progress.deployed(landed);
-    }
-    if (this.deployment) {
-      const { environment } = this.deployment;
-      const landed = await activities('cleanUp', `look for a commit in ${environment}`).findDeployment(
-        this.deployment,
-      );
-      if (landed) progress.deployed(landed);
-    }
-  }
 }
 
 function outcomeOf(error: unknown): Outcome {
