@@ -52,7 +52,7 @@ export class GitHubApp {
       });
       const auth = createAppAuth({ appId: this.settings.appId, privateKey, request: ask });
       const installationId =
-        this.settings.installationId ?? (await this.installation(ask, auth, owner, repository));
+        this.settings.installationId ?? (await installationOf(ask, auth, { owner, repo: repository }));
       const { token, expiresAt } = await auth({
         type: 'installation',
         installationId: Number(installationId),
@@ -62,22 +62,6 @@ export class GitHubApp {
     } catch (error) {
       throw failureOf(error, `${owner}/${repository}`);
     }
-  }
-
-  /** GET /repos/{owner}/{repo}/installation: which installation sees the repository. */
-  private async installation(
-    ask: typeof request,
-    auth: ReturnType<typeof createAppAuth>,
-    owner: string,
-    repo: string,
-  ): Promise<number> {
-    const { token } = await auth({ type: 'app' });
-    const { data } = await ask('GET /repos/{owner}/{repo}/installation', {
-      owner,
-      repo,
-      headers: { authorization: `bearer ${token}` },
-    });
-    return data.id;
   }
 
   private async privateKey(): Promise<string> {
@@ -95,6 +79,18 @@ export class GitHubApp {
 
   private readonly fetch = (url: string, options: Record<string, unknown>) =>
     fetch(url, { ...options, dispatcher: this.proxies, signal: AbortSignal.timeout(ANSWER_MS) });
+}
+
+/** GET /repos/{owner}/{repo}/installation: which installation of the App sees the repository. */
+export async function installationOf(
+  ask: typeof request,
+  auth: ReturnType<typeof createAppAuth>,
+  repository: { readonly owner: string; readonly repo: string },
+): Promise<number> {
+  const { token } = await auth({ type: 'app' });
+  const headers = { authorization: `bearer ${token}` };
+  const { data } = await ask('GET /repos/{owner}/{repo}/installation', { ...repository, headers });
+  return data.id;
 }
 
 function failureOf(error: unknown, repository: string): ThroughlineError {

@@ -55,6 +55,13 @@ export function refused(
   return new ThroughlineError('TL_PULL_REQUEST_REFUSED', message, extra);
 }
 
+/** A forge that has not made up its mind after many looks. */
+export function undecided(forge: string, what: string): ThroughlineError {
+  return new ThroughlineError('TL_FORGE_UNREACHABLE', `${forge} has not worked out how ${what} stands`, {
+    expected: 'it to be merged, or to say what is in the way',
+  });
+}
+
 /** The commit of a merge; a forge may say it a moment later than that there was one. */
 export function mergeCommit(forge: string, sha: string | null | undefined): CommitSha {
   if (sha && /^[0-9a-f]{40}$/.test(sha)) return parseCommitSha(sha);

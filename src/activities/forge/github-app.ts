@@ -1,6 +1,7 @@
 // Tokens of a GitHub App: an hour each, for the installation that has the repository. "Authenticating as a GitHub App
 // installation".
 import { createAppAuth } from '@octokit/auth-app';
+import { installationOf } from '../../git/index.js';
 import type { GitHubTokens } from './github.js';
 import { octokit } from './github-api.js';
 
@@ -17,18 +18,16 @@ export function appTokens(apiUrl: string, { appId, privateKey, installationId }:
   const authenticate = createAppAuth({ appId, privateKey, request });
   const installations = new Map<string, number>();
 
-  const installationOf = async (owner: string, repo: string): Promise<number> => {
+  const knownInstallation = async (owner: string, repo: string): Promise<number> => {
     const known = installationId ?? installations.get(`${owner}/${repo}`);
     if (known !== undefined) return known;
-    const { token } = await authenticate({ type: 'app' });
-    const headers = { authorization: `bearer ${token}` };
-    const { data } = await request('GET /repos/{owner}/{repo}/installation', { owner, repo, headers });
-    installations.set(`${owner}/${repo}`, Number(data.id));
-    return Number(data.id);
+    const found = await installationOf(request, authenticate, { owner, repo });
+    installations.set(`${owner}/${repo}`, found);
+    return found;
   };
 
   return async ({ owner, repo }) => {
-    const installation = await installationOf(owner, repo);
+    const installation = await knownInstallation(owner, repo);
     return (await authenticate({ type: 'installation', installationId: installation })).token;
   };
 }

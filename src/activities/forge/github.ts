@@ -1,6 +1,6 @@
 // The Forge of GitHub, github.com and Enterprise Server.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ThroughlineError } from '../../domain/errors.js';
+import type { ThroughlineError } from '../../domain/errors.js';
 import { isOurs } from './branch.js';
 import {
   answerIn,
@@ -9,6 +9,7 @@ import {
   mergeCommit,
   refusalOf,
   refused,
+  undecided,
   unless,
 } from './failures.js';
 import type { Forge, ListedPullRequest, MergeOptions, PullRequestSpec, PullRequestState } from './forge.js';
@@ -99,13 +100,7 @@ export class GitHubForge implements Forge {
         if (!ready && !/in \w+ status/i.test(last.said)) throw notAutomatic(last);
       }
       if (last) throw last;
-      throw new ThroughlineError(
-        'TL_FORGE_UNREACHABLE',
-        `${NAME} has not worked out how pull request ${number} stands`,
-        {
-          expected: 'it to be merged, or to say what is in the way',
-        },
-      );
+      throw undecided(NAME, `pull request ${number}`);
     });
   }
 

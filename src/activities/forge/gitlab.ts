@@ -1,6 +1,6 @@
 // The Forge of GitLab, gitlab.com and self-managed.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ThroughlineError } from '../../domain/errors.js';
+import type { ThroughlineError } from '../../domain/errors.js';
 import { redact } from '../../domain/urls.js';
 import { isOurs } from './branch.js';
 import {
@@ -10,6 +10,7 @@ import {
   mergeCommit,
   refusalOf,
   refused,
+  undecided,
   unless,
 } from './failures.js';
 import type { Forge, ListedPullRequest, MergeOptions, PullRequestSpec, PullRequestState } from './forge.js';
@@ -109,13 +110,7 @@ export class GitLabForge implements Forge {
         last = refusal;
       }
       if (last) throw last;
-      throw new ThroughlineError(
-        'TL_FORGE_UNREACHABLE',
-        `${NAME} has not worked out how merge request ${number} stands`,
-        {
-          expected: 'it to be merged, or to say what is in the way',
-        },
-      );
+      throw undecided(NAME, `merge request ${number}`);
     });
   }
 
