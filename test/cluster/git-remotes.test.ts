@@ -7,7 +7,7 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, wr
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { GitOpsChange } from '../../src/activities/gitops/change.js';
+import { deployChange } from '../../src/activities/gitops/deployment.js';
 import { GitGitOpsRepository } from '../../src/activities/gitops/writer.js';
 import { ThroughlineError } from '../../src/domain/errors.js';
 import {
@@ -19,6 +19,7 @@ import {
 } from '../../src/git/index.js';
 import type { AccessSettings } from '../../src/policy/index.js';
 import { type FakeGitHub, type GitHttp, startGitHttp, startGitHub } from '../support/git-http.js';
+import { deploymentOf } from '../support/gitops.js';
 import { newKey, SSHD, type Sshd, startSshd } from '../support/sshd.js';
 import { git, MANIFEST, remote, temporaryDirectory } from '../support/world.js';
 
@@ -245,26 +246,8 @@ describe('over HTTP', () => {
     const key = newKey(join(directory, 'signing'));
     const signing = { format: 'ssh' as const, key: key.file };
     const identity = { name: 'T', email: 't@localhost', signing };
-    const change = (release: string): GitOpsChange => ({
-      repository: url,
-      branch: 'main',
-      manifest: 'k8s/deployment.yaml',
-      committedAt: '2026-01-01T00:00:00.000Z',
-      message: {
-        release,
-        model: release,
-        environment: 'production',
-        modelId: 'tiny-1',
-        imageDigest: 'sha256:0',
-        sourceCommit: 'c',
-        datasetVersion: 'v1',
-        traceparent: '00-1-2-01',
-        requestedAt: '2026-01-01T00:00:00.000Z',
-      },
-      container: 'inference',
-      kind: 'deploy',
-      desired: { image: `registry.example/ml/tiny:${release}`, env: {}, annotations: {} },
-    });
+    const change = (release: string) =>
+      deployChange(deploymentOf(url, release, release, { manifest: 'k8s/deployment.yaml' }));
     const changes = [change('rel-a'), change('rel-b')];
     const options = { signal: new AbortController().signal, report: () => {} };
     const writer = (cache: string) => new GitGitOpsRepository(join(directory, cache), identity);

@@ -1,8 +1,15 @@
 // The GitOps manifest: only the lines that must change do, whatever the rest of the file looks like.
 import { describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
-import { editManifest, type ManifestChange } from '../../src/activities/gitops/manifest.js';
+import { applyChanges } from '../../src/activities/gitops/fields.js';
+import { openManifest } from '../../src/activities/gitops/manifest.js';
+import type { DesiredState } from '../../src/activities/gitops/target.js';
 import { ThroughlineError } from '../../src/domain/errors.js';
+
+type ManifestChange = DesiredState & { readonly container: string };
+
+const editManifest = (text: string, file: string, change: ManifestChange): string =>
+  applyChanges(text, file, openManifest(text, file, change.container).changes(change));
 
 const IMAGE = `registry.example/ml/digits-inference:rel-x@sha256:${'a'.repeat(64)}`;
 const TRACE = `00-${'1'.repeat(32)}-${'2'.repeat(16)}-01`;

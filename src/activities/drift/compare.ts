@@ -4,7 +4,7 @@ import type { Drift, ExpectedState } from '../../domain/drift.js';
 import { digestOf } from '../../domain/ids.js';
 import type { Pod, PodTemplate } from '../../kubernetes/objects.js';
 import { ATTR, RESOURCE_ANNOTATION_PREFIX, TRACE_ANNOTATION } from '../../telemetry/attributes.js';
-import { MODEL_VARIABLE } from '../gitops/manifest.js';
+import { MODEL_VARIABLE } from '../gitops/target.js';
 
 const annotation = (name: string) => `${RESOURCE_ANNOTATION_PREFIX}${name}`;
 

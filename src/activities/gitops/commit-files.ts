@@ -1,7 +1,6 @@
 // The files of a commit, as changes are laid upon them one after another.
 import { ThroughlineError } from '../../domain/errors.js';
 import type { CommitSha } from '../../domain/ids.js';
-import { redact } from '../../domain/urls.js';
 import { type FileEntry, fileEntries, type Mirror, readBlobs } from '../../git/index.js';
 import { MAX_MANIFEST_BYTES, normalizePath } from '../../plan/index.js';
 import type { NewCommit } from './fast-import.js';
@@ -43,15 +42,6 @@ export class CommitFiles {
     const text = this.texts.get(normal);
     if (text instanceof ThroughlineError) throw text;
     return text;
-  }
-
-  /** The same with the plan's file, which has to be there. */
-  async require(path: string): Promise<string> {
-    const text = await this.read(path);
-    if (text !== undefined) return text;
-    throw new ThroughlineError('TL_FILE_NOT_FOUND', `${redact(this.mirror.repository)} has no file ${path}`, {
-      expected: 'the manifest that `deploy` names in the plan',
-    });
   }
 
   /** The id of a file's content, as the commit has it. */

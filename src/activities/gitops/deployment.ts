@@ -81,7 +81,7 @@ export function restoredChange(change: DeploymentChange, said: SaidFields): Rest
   return { ...deployChange(change), desired: { image, env, annotations }, traceparent, imageDigest };
 }
 
-export type RestoredChange = DeployChange & { readonly traceparent: string; readonly imageDigest: Digest };
+type RestoredChange = DeployChange & { readonly traceparent: string; readonly imageDigest: Digest };
 
 /** As a release records it. */
 export function committed(change: DeploymentChange, commit: CommitSha): GitOpsCommit {

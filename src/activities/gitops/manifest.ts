@@ -1,25 +1,10 @@
 // What a release changes in a plain manifest, and nothing else (DESIGN §4, GitOps): the pods' annotations, the container's
 // image, and MODEL_ID in its environment.
-import { applyChanges, parseDocuments, valueAt } from './fields.js';
-import { type DesiredState, HOLD_ANNOTATION, type OpenTarget } from './target.js';
-import { type ContainerInFile, findContainer, workloadChanges, workloadSays } from './workloads.js';
+import { parseDocuments, valueAt } from './fields.js';
+import { HOLD_ANNOTATION, type OpenTarget } from './target.js';
+import { findContainer, workloadChanges, workloadSays } from './workloads.js';
 
 export { type DeployedTemplate, deployedIn } from './deployed.js';
-export { MODEL_VARIABLE } from './target.js';
-
-export interface ManifestChange extends DesiredState {
-  readonly container: string;
-}
-
-/** Checks that the manifest has one workload with the container. Throws what {@link editManifest} would. */
-export function findWorkload(text: string, file: string, container: string): ContainerInFile {
-  return findContainer(parseDocuments(text, file), file, container);
-}
-
-/** The manifest with the change made; every byte that need not change is kept. */
-export function editManifest(text: string, file: string, change: ManifestChange): string {
-  return applyChanges(text, file, openManifest(text, file, change.container).changes(change));
-}
 
 /** A manifest with a workload of ours. Throws where it has none, or more than one. */
 export function openManifest(text: string, file: string, container: string): OpenTarget {
