@@ -137,7 +137,7 @@ describe('a deployment', () => {
   });
 
   it('fails at its deadline with Argo CD’s message when a sync hook fails', async () => {
-    const model = await cluster.model({ syncTimeout: '30s' });
+    const model = await cluster.model({ syncTimeout: '75s' }); // its pod has to be pulled, started and seen to fail
     const hook = {
       apiVersion: 'batch/v1',
       kind: 'Job',
@@ -160,7 +160,10 @@ describe('a deployment', () => {
     git(work, 'commit', '--quiet', '--message', 'A hook');
     git(work, 'push', '--quiet', 'origin', 'HEAD:main');
     const record = await cluster.ended(await cluster.trigger(model));
-    expect(record.outcome).toMatchObject({ status: 'FAILED', problem: { code: 'TL_SYNC_FAILED' } });
+    expect(record.outcome, JSON.stringify(record.outcome)).toMatchObject({
+      status: 'FAILED',
+      problem: { code: 'TL_SYNC_FAILED' },
+    });
   });
 });
 
