@@ -2,7 +2,7 @@ import { stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { ThroughlineError } from '../domain/errors.js';
-import type { CheckKind } from '../domain/verification.js';
+import { CHECK_KINDS } from '../domain/verification.js';
 import {
   DEFAULT_PLAN_PATH,
   directoryFiles,
@@ -59,7 +59,7 @@ export function validateCommand(program: Command): void {
     .action(() => print(JSON.stringify(planJsonSchema(), null, 2)));
 }
 
-const kindOfCheck = ({ http, job }: VerifyCheck): CheckKind => (http ? 'http' : job ? 'job' : 'prometheus');
+const kindOfCheck = (check: VerifyCheck) => CHECK_KINDS.find((kind) => check[kind] !== undefined);
 
 async function planFile(path: string): Promise<string> {
   const found = await stat(path).catch(() => undefined);

@@ -1,6 +1,8 @@
 // What a check of a deployment came to.
 
-export type CheckKind = 'http' | 'job' | 'prometheus';
+export const CHECK_KINDS = ['health', 'http', 'job', 'prometheus'] as const;
+
+export type CheckKind = (typeof CHECK_KINDS)[number];
 
 /** One check of one environment. Times are ISO 8601, UTC. */
 export interface VerifyResult {
@@ -14,7 +16,7 @@ export interface VerifyResult {
   readonly found: string;
   readonly startedAt: string;
   readonly endedAt: string;
-  /** How many answers were judged; of a Job, how many runs it needed. */
+  /** How many answers were judged; of a Job, how many runs it needed; of health, how often was looked. */
   readonly samples?: number | undefined;
 }
 

@@ -1,4 +1,5 @@
 // Releases in the API's description.
+import { CHECK_KINDS } from '../domain/verification.js';
 import { cancelSchema, decisionSchema, triggerSchema } from '../releases/request.js';
 import {
   dateTime,
@@ -351,7 +352,7 @@ export function releaseSchemas(): Record<string, unknown> {
             properties: {
               environment: string,
               name: string,
-              kind: { enum: ['http', 'job', 'prometheus'] },
+              kind: { enum: CHECK_KINDS },
               passed: { type: 'boolean' },
               expected: string,
               found: string,

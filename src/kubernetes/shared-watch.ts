@@ -72,6 +72,30 @@ export class SharedWatch<T extends KubernetesObject> {
     };
   }
 
+  /** Until the key's object is another one than was looked at, or a while has passed. Milliseconds. */
+  async changed(
+    key: string,
+    version: string | undefined,
+    atMost: number,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const stopped = new AbortController();
+    const heard = new Promise<void>((resolve) => {
+      const unsubscribe = this.subscribe(key, resolve);
+      stopped.signal.addEventListener('abort', unsubscribe, { once: true });
+      if (this.of(key)[0]?.metadata.resourceVersion !== version) resolve();
+    });
+    try {
+      await Promise.race([
+        heard,
+        sleep(atMost, undefined, { signal: AbortSignal.any([signal, stopped.signal]) }),
+      ]);
+      signal.throwIfAborted();
+    } finally {
+      stopped.abort();
+    }
+  }
+
   /** How many keys are waited for. */
   get waiting(): number {
     return this.listeners.size;

@@ -29,5 +29,5 @@ export {
   REPOSITORY_PATTERN,
 } from './schema.js';
 export { containerOf, type HelmTarget, type KustomizeTarget, parseValuesPath } from './target.js';
-export type { HttpCheck, JobCheck, PrometheusCheck, VerifyCheck } from './verify.js';
+export type { HealthCheck, HttpCheck, JobCheck, PrometheusCheck, VerifyCheck } from './verify.js';
 export { MAX_MANIFEST_BYTES } from './yaml.js';

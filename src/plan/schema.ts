@@ -148,6 +148,10 @@ const deploy = z
     message: 'expected an escalation before the approval’s own deadline',
     path: ['escalation', 'after'],
   })
+  .refine(({ argocd, verify = [] }) => argocd || verify.every(({ health }) => !health), {
+    message: 'expected argocd: a check of health asks Argo CD',
+    path: ['verify'],
+  })
   .superRefine(checkTarget)
   .superRefine(checkPullRequest)
   .meta(ONE_TARGET)

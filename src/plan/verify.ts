@@ -1,6 +1,7 @@
-// What decides whether a deployment is good: an HTTP probe, a Job, or a Prometheus query. As strict as the rest of the plan,
-// and narrower than what it looks like, since the worker is who asks: no secrets, no way to another host than the one named.
+// What decides whether a deployment is good: that it stays healthy, an HTTP probe, a Job, or a Prometheus query. As strict as
+// the rest of the plan, and narrower than what it looks like, since the worker is who asks: no secrets, no way to another host than the one named.
 import { z } from 'zod';
+import { CHECK_KINDS } from '../domain/verification.js';
 import { duration, label, path, SECRET_NAME } from './parts.js';
 import {
   asPattern,
@@ -224,18 +225,31 @@ const prometheus = z
     timeout: check.timeout ?? (check.for ?? 0) + SLACK,
   }));
 
+const health = z
+  .strictObject({
+    for: wait.describe('How long it has to stay healthy, from its deployment on'),
+    tolerance: wait
+      .default(30)
+      .describe('How long on end it may be ailing: a pod that moves to another node is, for a while'),
+  })
+  // Who has been ailing since the last moment of the window is waited for as long as anybody else.
+  .transform((check) => ({ ...check, timeout: check.for + check.tolerance }));
+
 const check = z
   .strictObject({
     name: label.describe('Of the check, in status and trace'),
+    health: health
+      .optional()
+      .describe('That it stays healthy: by Argo CD, and by its pods; where the target has `argocd`'),
     http: http.optional(),
     job: job.optional(),
     prometheus: prometheus.optional(),
   })
-  .refine((one) => [one.http, one.job, one.prometheus].filter((kind) => kind !== undefined).length === 1, {
-    message: 'expected exactly one of http, job and prometheus',
+  .refine((one) => CHECK_KINDS.filter((kind) => one[kind] !== undefined).length === 1, {
+    message: 'expected exactly one of health, http, job and prometheus',
     path: ['name'],
   })
-  .meta({ oneOf: [{ required: ['http'] }, { required: ['job'] }, { required: ['prometheus'] }] });
+  .meta({ oneOf: CHECK_KINDS.map((kind) => ({ required: [kind] })) });
 
 export const verifySchema = z
   .array(check)
@@ -246,6 +260,7 @@ export const verifySchema = z
   );
 
 export type VerifyCheck = z.output<typeof check>;
+export type HealthCheck = z.output<typeof health>;
 export type HttpCheck = z.output<typeof http>;
 export type JobCheck = z.output<typeof job>;
 export type PrometheusCheck = z.output<typeof prometheus>;

@@ -3,20 +3,13 @@
 import type { Resource } from '@opentelemetry/resources';
 import type { SpanExporter } from '@opentelemetry/sdk-trace-base';
 import { CancelledFailure } from '@temporalio/activity';
+import { expectedOf } from '../activities/argocd/expected.js';
 import type { SyncWatcher } from '../activities/argocd/watcher.js';
 import type { ImageBuilder } from '../activities/build/builder.js';
 import type { DriftChecker } from '../activities/drift/checker.js';
 import type { Forges } from '../activities/forge/index.js';
 import type { GitOpsRepository, Written } from '../activities/gitops/change.js';
-import {
-  committed,
-  deployChange,
-  gitOpsChange,
-  placeholderEdit,
-  restoredChange,
-  servedTrace,
-  targetOf,
-} from '../activities/gitops/deployment.js';
+import { committed, deployChange, gitOpsChange, placeholderEdit } from '../activities/gitops/deployment.js';
 import type {
   Activities,
   DeploymentChange,
@@ -221,20 +214,14 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
         return written.map(writtenDeployment);
       }, PATIENT),
 
-    awaitDeployment: ({ change, commit, application, namespace, deadline, restores }) =>
+    awaitDeployment: (wait) =>
       run(async (context) => {
         if (!sync) {
           throw new ThroughlineError('TL_CONFIG_INVALID', 'This worker cannot look at Argo CD', {
             expected: 'THROUGHLINE_RUNTIME=kubernetes, as the worker that began the release has it',
           });
         }
-        const { repository, branch } = change;
-        const target = { application, namespace, repository, branch, ...targetOf(change) };
-        const restored = restores && restoredChange(change, restores);
-        const served = { traceparent: servedTrace(change), imageDigest: change.imageDigest };
-        const { traceparent, imageDigest } = restored ?? served;
-        const expected = { change: restored ?? deployChange(change), commit, traceparent, imageDigest };
-        return sync.wait({ ...target, ...expected, deadline }, context);
+        return sync.wait({ ...expectedOf(wait), deadline: wait.deadline }, context);
       }),
 
     verifyDeployment: (verification) => run((context) => verifier.verify(verification, context)),

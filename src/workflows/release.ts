@@ -66,7 +66,7 @@ export async function release(request: ReleaseRequest): Promise<ReleaseRecord> {
         const change = changeOf(request, prepared, model, image, target, approval);
         try {
           await deploy(request, prepared, model, change, target, progress, begun);
-          await verify(request, prepared, target, model, image, progress);
+          await verify(request, prepared, target, change, progress);
         } catch (error) {
           await takeBack(prepared, change, target, progress, error);
           throw error;

@@ -1,11 +1,11 @@
 // Whether a deployment is good: the checks that the plan has for its environment, after it was synced and before the next
 // one is begun. A check that does not pass ends the release with a code of its own, so that whoever rolls back can tell.
 import { CancellationScope, isCancellation } from '@temporalio/workflow';
-import type { PreparedRelease, TrainingJob, Verification } from '../activities/index.js';
+import type { DeploymentChange, PreparedRelease, TrainingJob, Verification } from '../activities/index.js';
 import type { Problem } from '../domain/errors.js';
 import { ThroughlineError } from '../domain/errors.js';
 import { jobNameOf } from '../domain/ids.js';
-import type { BuiltImage, ReleaseRequest, TrainedModel } from '../domain/release.js';
+import type { ReleaseRequest } from '../domain/release.js';
 import type { TraceCarrier } from '../domain/trace.js';
 import type { VerifyResult } from '../domain/verification.js';
 import type { Deployment } from '../plan/schema.js';
@@ -18,16 +18,19 @@ export async function verify(
   request: ReleaseRequest,
   prepared: PreparedRelease,
   target: Deployment,
-  model: TrainedModel,
-  image: BuiltImage,
+  change: DeploymentChange,
   progress: ReleaseProgress,
 ): Promise<void> {
-  const { environment, verify: checks = [] } = target;
+  const { environment } = target;
+  const { settings } = prepared;
+  // On a machine without a cluster nothing is synced, and nothing of Argo CD's has a health.
+  const checks = (target.verify ?? []).filter(({ health }) => !health || settings.runtime === 'kubernetes');
   if (checks.length === 0) return;
   await progress.stage('verify', `verify ${environment}`, (trace) =>
     allPass(checks, progress, (check) => {
-      const verification = verificationOf(check, request, prepared, target, model, image, trace);
-      return decide(check, verification, prepared);
+      const verification = verificationOf(check, request, prepared, change, trace);
+      const deployment = check.health && deployedBy(change, target, progress);
+      return decide(check, { ...verification, deployment }, prepared);
     }),
   );
 }
@@ -94,36 +97,44 @@ async function decide(
   }
 }
 
-const timeoutOf = ({ http, job, prometheus }: VerifyCheck): number =>
-  (http ?? job ?? prometheus)?.timeout ?? 0;
+const timeoutOf = ({ health, http, job, prometheus }: VerifyCheck): number =>
+  (health ?? http ?? job ?? prometheus)?.timeout ?? 0;
+
+/** What there is to look at, for as long as the check wants. */
+function deployedBy(
+  change: DeploymentChange,
+  { argocd }: Deployment,
+  progress: ReleaseProgress,
+): Verification['deployment'] {
+  const { commit } =
+    progress.record().deployments.find(({ environment }) => environment === change.environment) ?? {};
+  if (!argocd || !commit) throw new ThroughlineError('TL_INTERNAL', `${change.environment} was not synced`);
+  const { application, namespace } = argocd;
+  return { change, commit, application, namespace };
+}
 
 function verificationOf(
   check: VerifyCheck,
   request: ReleaseRequest,
   prepared: PreparedRelease,
-  target: Deployment,
-  model: TrainedModel,
-  image: BuiltImage,
+  change: DeploymentChange,
   trace: TraceCarrier,
 ): Verification {
-  const { environment } = target;
-  const { commit, plan } = prepared;
+  const { environment, model, modelId, imageDigest } = change;
   return {
     environment,
     check,
     values: {
       'release.id': request.release,
-      'model.name': plan.metadata.name,
-      'model.id': model.id,
-      'image.digest': image.digest,
-      commit,
+      'model.name': model,
+      'model.id': modelId,
+      'image.digest': imageDigest,
+      commit: prepared.commit,
       environment,
     },
     deadline: new Date(Date.now() + timeoutOf(check) * 1000).toISOString(),
     trace,
-    ...(check.job
-      ? { job: jobOf(check.name, check.job, request, prepared, target, model, image, trace) }
-      : {}),
+    ...(check.job ? { job: jobOf(check.name, check.job, request, prepared, change, trace) } : {}),
   };
 }
 
@@ -133,23 +144,17 @@ function jobOf(
   { manifest, timeout }: NonNullable<VerifyCheck['job']>,
   request: ReleaseRequest,
   { plan, commit, verifyJobs = [] }: PreparedRelease,
-  { environment }: Deployment,
-  model: TrainedModel,
-  image: BuiltImage,
+  { environment, model, modelId, image, imageDigest }: DeploymentChange,
   trace: TraceCarrier,
 ): TrainingJob {
   const prepared = verifyJobs.find((one) => one.manifest === manifest);
   if (!prepared) throw new ThroughlineError('TL_INTERNAL', `The Job ${manifest} was not prepared`);
   const { release } = request;
-  const derived = jobNameOf(
-    release,
-    plan.metadata.name,
-    JSON.stringify([commit, 'verify', environment, name]),
-  );
+  const derived = jobNameOf(release, model, JSON.stringify([commit, 'verify', environment, name]));
   return {
     name: prepared.jobNamespace ? `${prepared.jobNamespace}/${derived}` : derived,
     release,
-    model: plan.metadata.name,
+    model,
     repository: request.repository,
     commit,
     manifest: prepared.job,
@@ -158,9 +163,9 @@ function jobOf(
     dataset: plan.train.dataset,
     parameters: {
       ENVIRONMENT: environment,
-      MODEL_ID: model.id,
-      IMAGE: image.reference,
-      IMAGE_DIGEST: image.digest,
+      MODEL_ID: modelId,
+      IMAGE: image,
+      IMAGE_DIGEST: imageDigest,
       SOURCE_COMMIT: commit,
     },
     verifies: environment,

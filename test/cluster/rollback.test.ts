@@ -83,11 +83,7 @@ describe('a rollback', () => {
     const model = await cluster.model({ rollback: 'automatic', syncTimeout: '40s', serve });
     const good = await cluster.ended(await cluster.trigger(model));
     expect(good.status).toBe('SUCCEEDED');
-    const work = join(directory, 'model');
-    git(directory, 'clone', '--quiet', model.gitops.replace('-gitops.git', '.git'), work);
-    appendFileSync(join(work, 'inference/Dockerfile'), 'COPY Dockerfile /broken\n');
-    git(work, 'commit', '--quiet', '--all', '--message', 'Break it');
-    git(work, 'push', '--quiet', 'origin', 'HEAD:main');
+    breakIt(model);
     const bad = await cluster.ended(await cluster.trigger(model, { idempotencyKey: `${model.name}-2` }));
     expect(bad.outcome).toMatchObject({ status: 'FAILED', problem: { code: 'TL_DEPLOYMENT_UNHEALTHY' } });
     expect(bad.stages.map(({ name, status }) => `${name}: ${status}`).slice(-2)).toEqual([
@@ -101,4 +97,32 @@ describe('a rollback', () => {
     });
     expect(running.metadata.annotations?.[TRACE_ANNOTATION]).toBe(good.traceparent);
   });
+
+  it('of the release itself brings back what ran, where its pods crash once it was healthy', async () => {
+    const serve = ['sh', '-c', 'test -e /broken && { sleep 8; exit 3; }; sleep 100000'];
+    const verify = [{ name: 'stays-healthy', health: { for: '8s', tolerance: '4s' } }];
+    const model = await cluster.model({ rollback: 'automatic', serve, verify });
+    const good = await cluster.ended(await cluster.trigger(model));
+    expect(good.status).toBe('SUCCEEDED');
+    expect(good.verifications).toMatchObject([{ kind: 'health', passed: true }]);
+    breakIt(model);
+    const bad = await cluster.ended(await cluster.trigger(model, { idempotencyKey: `${model.name}-2` }));
+    expect(bad.outcome).toMatchObject({ status: 'FAILED', problem: { code: 'TL_VERIFICATION_FAILED' } });
+    expect(JSON.stringify(bad.outcome)).toContain('exit code 3');
+    expect(bad.deployments[0]).toMatchObject({ synced: {}, rolledBack: {} });
+    const running = await cluster.eventually('one pod', async () => {
+      const all = await pods(model);
+      return all.length === 1 && all[0];
+    });
+    expect(running.metadata.annotations?.[TRACE_ANNOTATION]).toBe(good.traceparent);
+  });
 });
+
+/** Its next image has a file that its program ends at. */
+function breakIt(model: ClusterModel): void {
+  const work = join(directory, model.name);
+  git(directory, 'clone', '--quiet', model.gitops.replace('-gitops.git', '.git'), work);
+  appendFileSync(join(work, 'inference/Dockerfile'), 'COPY Dockerfile /broken\n');
+  git(work, 'commit', '--quiet', '--all', '--message', 'Break it');
+  git(work, 'push', '--quiet', 'origin', 'HEAD:main');
+}

@@ -34,6 +34,7 @@ export interface ClusterModelOptions {
   readonly syncTimeout?: string;
   /** Of the deployment: whether the release takes it back. */
   readonly rollback?: 'automatic';
+  readonly verify?: readonly object[];
   readonly timeout?: string;
 }
 
@@ -175,6 +176,7 @@ export class ClusterWorld {
               manifest: 'k8s/deployment.yaml',
               container: 'inference',
               ...(options.rollback ? { rollback: options.rollback } : {}),
+              ...(options.verify ? { verify: options.verify } : {}),
               argocd: { application: name, namespace: argocd, timeout: options.syncTimeout ?? '2m' },
             },
           ],

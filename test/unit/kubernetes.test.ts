@@ -1,7 +1,7 @@
 // What Kubernetes and Argo CD say, and what a release makes of it: pure functions over their objects.
 import { describe, expect, it } from 'vitest';
 import { covers, sameRepository, sourcesFor } from '../../src/activities/argocd/application.js';
-import { missingOf, unprobed } from '../../src/activities/argocd/rollout.js';
+import { ailmentOf, missingOf, unprobed } from '../../src/activities/argocd/rollout.js';
 import {
   configurationOf,
   HANDOVER_CONTAINER,
@@ -437,5 +437,32 @@ describe('a roll-out', () => {
     expect(
       missingOf(deployment(complete), [running({ imageID: `i@sha256:${'2'.repeat(64)}` })], wanted),
     ).toMatch(/runs sha256:2/);
+  });
+
+  it('ails later where no pod is available, or some crash; not where an autoscaler has asked for more', () => {
+    const scaled = (availableReplicas: number, replicas: number): Deployment => ({
+      ...deployment({ ...complete, availableReplicas }),
+      spec: { replicas, selector: {} },
+    });
+    const crashed: Pod = {
+      metadata: { name: 'q' },
+      status: {
+        containerStatuses: [
+          {
+            name: 'c',
+            state: { waiting: { reason: 'CrashLoopBackOff' } },
+            lastState: { terminated: { exitCode: 3 } },
+            restartCount: 2,
+          },
+        ],
+      },
+    };
+    expect(ailmentOf(scaled(1, 1), [running()])).toBeUndefined();
+    expect(ailmentOf(scaled(1, 3), [running()])).toBeUndefined();
+    expect(ailmentOf(scaled(0, 0), [])).toBeUndefined();
+    expect(ailmentOf(scaled(0, 1), [])).toBe('0 of 1 pods are available');
+    expect(ailmentOf(scaled(1, 2), [running(), crashed])).toMatch(/1 of 2 .*CrashLoopBackOff.*exit code 3/);
+    // It has crashed before, and is available again.
+    expect(ailmentOf(scaled(2, 2), [running(), crashed])).toBeUndefined();
   });
 });

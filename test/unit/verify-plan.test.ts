@@ -27,7 +27,9 @@ import { NO_CONFIGURATION, planViolations } from '../../src/policy/index.js';
 import { modelFiles, temporaryDirectory, writeFiles } from '../support/world.js';
 
 const FILES = modelFiles({ gitops: 'https://git.example/ml/gitops.git', runs: '/tmp/runs' });
-const planWith = (verify: unknown) => `${FILES['throughline.yaml']}    verify: ${JSON.stringify(verify)}\n`;
+const ARGOCD = '    argocd: { application: digits }\n';
+const planWith = (verify: unknown) =>
+  `${FILES['throughline.yaml']}${ARGOCD}    verify: ${JSON.stringify(verify)}\n`;
 const checksOf = (verify: unknown) =>
   parsePlan(planWith(verify), 'throughline.yaml').plan.deploy[0]?.verify ?? [];
 
@@ -71,13 +73,15 @@ describe('checks in a plan', () => {
       },
       { name: 'job', job: { manifest: 'checks/job.yaml' } },
       { name: 'errors', prometheus: { ...PROMETHEUS, for: '10m' } },
+      { name: 'health', health: { for: '10m' } },
     ];
-    const [probe, predicts, job, errors] = checksOf(verify);
+    const [probe, predicts, job, errors, health] = checksOf(verify);
     expect(probe?.http).toMatchObject({ method: 'GET', interval: 5, timeout: 300, successes: 1 });
     expect(probe?.http?.expect.status).toEqual([200]);
     expect(predicts?.http?.method).toBe('POST');
     expect(job?.job?.timeout).toBe(900);
     expect(errors?.prometheus).toMatchObject({ for: 600, every: 15, timeout: 900, noData: 'wait' });
+    expect(health?.health).toEqual({ for: 600, tolerance: 30, timeout: 630 });
     const validate = new Ajv2020({ strict: false }).compile(planJsonSchema());
     expect(validate(parse(planWith(verify))), JSON.stringify(validate.errors)).toBe(true);
     expect(validate(parse(planWith([{ name: 'none' }])))).toBe(false);
@@ -85,7 +89,7 @@ describe('checks in a plan', () => {
   });
 
   it.each([
-    ['no kind', { name: 'a' }, /exactly one of http, job and prometheus/],
+    ['no kind', { name: 'a' }, /exactly one of health, http, job and prometheus/],
     ['two kinds', { name: 'a', http: HTTP, prometheus: PROMETHEUS }, /exactly one/],
     ['an unknown key', { name: 'a', http: { ...HTTP, retries: 3 } }, /only keys of the schema/],
     ['another protocol', { name: 'a', http: { url: 'file:///etc/passwd' } }, /https:/],
@@ -138,19 +142,26 @@ describe('checks in a plan', () => {
       { name: 'a', prometheus: { ...PROMETHEUS, url: 'http://p/?x=1' } },
       /without query/,
     ],
+    ['a window of no length', { name: 'a', health: { for: '0s' } }, /between 1ms/],
+    ['a window without an end', { name: 'a', health: { for: '8d' } }, /7d/],
     ['a manifest that leaves', { name: 'a', job: { manifest: '../job.yaml' } }, /below the plan/],
   ])('with %s are refused', (_, check, expected) => {
     const problem = refusal([check]);
     const all = [problem, ...(problem.also ?? [])].map(({ expected: text }) => text).join('; ');
     expect(all).toMatch(expected);
-    expect(problem.where?.line).toBe(20);
+    expect(problem.where?.line).toBe(21);
   });
 
   it('of the documentation are taken', () => {
     const page = readFileSync(new URL('../../docs/plan.md', import.meta.url), 'utf8');
     const [, example = ''] = /## Checks[\s\S]*?```yaml\n([\s\S]*?)```/.exec(page) ?? [];
     const { verify } = parse(example);
-    expect(checksOf(verify).map(({ name }) => name)).toEqual(['predicts', 'evaluates', 'few-errors']);
+    expect(checksOf(verify).map(({ name }) => name)).toEqual([
+      'stays-healthy',
+      'predicts',
+      'evaluates',
+      'few-errors',
+    ]);
   });
 
   it('have names of their own, and are ten at most', () => {

@@ -1,7 +1,10 @@
 // Checks against real servers that are slow, broken, wrong or hostile: what passes, what does not, and what is waited for.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
+import type { Look } from '../../src/activities/argocd/watcher.js';
 import type { JobRunner, TrainingJob } from '../../src/activities/training/runner.js';
+import { stayHealthy } from '../../src/activities/verify/health.js';
 import { DeploymentVerifier, type Verification } from '../../src/activities/verify/index.js';
 import { wrongIn } from '../../src/activities/verify/judge-answer.js';
 import { heldOn, judgeSamples, NOT_HELD, readSamples } from '../../src/activities/verify/judge-samples.js';
@@ -41,7 +44,8 @@ const PLAN = modelFiles({ gitops: 'https://git.example/ml/gitops.git', runs: '/t
 
 /** As the workflow makes it of a plan. */
 function verification(check: Record<string, unknown>, seconds = 5): Verification {
-  const text = `${PLAN}    verify: ${JSON.stringify([{ name: 'check', ...check }])}\n`;
+  const argocd = check.health ? '    argocd: { application: tiny }\n' : '';
+  const text = `${PLAN}${argocd}    verify: ${JSON.stringify([{ name: 'check', ...check }])}\n`;
   const [parsed] = parsePlan(text, 'x').plan.deploy[0]?.verify ?? [];
   if (!parsed) throw new Error('no check');
   return {
@@ -458,5 +462,80 @@ describe('a Job', () => {
       }),
     });
     await expect(away).rejects.toThrow('away');
+  });
+});
+
+describe('health', () => {
+  async function* after(looks: readonly Look[]): AsyncGenerator<Look> {
+    for (const look of looks) {
+      yield look;
+      await sleep(30);
+    }
+  }
+  const healthy: Look = { is: 'healthy' };
+  const ailing: Look = { is: 'ailing', why: '0 of 1 pods are available' };
+  const unseen: Look = { is: 'unseen', why: 'away' };
+  const many = (look: Look, count = 100) => Array.from({ length: count }, () => look);
+  /** As the workflow says when it is decided at the latest. */
+  const check = (seconds: number, tolerance: number) => {
+    const times = { for: `${seconds * 1000}ms`, tolerance: `${tolerance * 1000}ms` };
+    const one = verification({ health: times });
+    const { health } = one.check;
+    if (!health) throw new Error('no health');
+    return {
+      health,
+      verification: { ...one, deadline: new Date(Date.now() + health.timeout * 1000).toISOString() },
+    };
+  };
+  const decide = (
+    { health, verification }: ReturnType<typeof check>,
+    looks: readonly Look[],
+    remembered?: unknown,
+  ) => {
+    const memory: unknown[] = [];
+    const options = {
+      signal: new AbortController().signal,
+      report: () => {},
+      observe: () => {},
+      remembered,
+      remember: (state: unknown) => void memory.push(state),
+    };
+    return stayHealthy(health, verification, after(looks), options).then((verdict) => ({ verdict, memory }));
+  };
+
+  it('passes at the end of its window, and not where it ails then', async () => {
+    const { verdict } = await decide(check(0.2, 0.1), many(healthy));
+    expect(verdict).toMatchObject({ passed: true, found: 'it stayed healthy' });
+    expect(verdict.samples).toBeGreaterThan(4);
+    const ill = await decide(check(0.2, 0.1), [...many(healthy, 5), ...many(ailing)]);
+    expect(ill.verdict).toMatchObject({ passed: false, found: '0 of 1 pods are available' });
+  });
+
+  it('bears what does not last, on end and not in sum', async () => {
+    const wavering = Array.from({ length: 100 }, (_, index) => (index % 3 === 2 ? healthy : ailing));
+    expect((await decide(check(0.5, 0.2), wavering)).verdict.passed).toBe(true);
+    expect((await decide(check(0.5, 0.001), wavering)).verdict.passed).toBe(false);
+  });
+
+  it('says nothing of a time in which nobody could look, and goes on with the next attempt', async () => {
+    const { verdict } = await decide(check(0.1, 0.1), [...many(unseen, 20), healthy]);
+    expect(verdict).toMatchObject({ passed: true, samples: 1 });
+    const one = check(10, 0.5);
+    const hour = 3_600_000;
+    const before = { samples: 7, ailing: { seconds: 0.2, at: Date.now() - hour } };
+    // At most twice the pause between two looks counts of it, which is enough here; without a look before nothing counts.
+    expect((await decide(one, many(ailing), before)).verdict).toMatchObject({ passed: false, samples: 8 });
+    const fresh = await decide(one, [...many(ailing, 3), ...many(healthy, 1), ...many(ailing, 40)]);
+    expect(fresh.verdict).toMatchObject({ passed: false });
+    expect(fresh.memory).toContainEqual({ samples: 4, ailing: { seconds: 0 } });
+  });
+
+  it('is asked only where Argo CD deploys', () => {
+    const text = `${PLAN}    verify: [{ name: check, health: { for: 10m } }]\n`;
+    expect(() => parsePlan(text, 'x')).toThrow(
+      expect.objectContaining({
+        problem: expect.objectContaining({ expected: expect.stringContaining('argocd') }),
+      }),
+    );
   });
 });

@@ -1,16 +1,7 @@
-// The SyncWatcher of Argo CD, through its Application resources and the Kubernetes API alone: no Argo CD account is needed.
-import { setTimeout as sleep } from 'node:timers/promises';
 import { type ErrorCode, ThroughlineError } from '../../domain/errors.js';
-import { parseCommitSha } from '../../domain/ids.js';
 import type { SyncedDeployment } from '../../domain/release.js';
 import { ApiError, asProblem, type KubernetesApi, resourcePath } from '../../kubernetes/api.js';
-import {
-  type Deployment,
-  type KubernetesObject,
-  type Pod,
-  selectorOf,
-  WORKLOADS,
-} from '../../kubernetes/objects.js';
+import type { KubernetesObject } from '../../kubernetes/objects.js';
 import { patiently } from '../../kubernetes/patience.js';
 import { SharedWatch } from '../../kubernetes/shared-watch.js';
 import type { Logger } from '../../telemetry/log.js';
@@ -18,9 +9,9 @@ import { syncObservations } from '../../telemetry/observations.js';
 import type { GitOpsRepository, Revision } from '../gitops/change.js';
 import { type Application, ailing, complaints, heldBack, pausedBy, revisionAt } from './application.js';
 import { Relations } from './relations.js';
-import { missingOf, rolloutOf, unprobed } from './rollout.js';
+import { ailmentIn, missingIn, runningOf } from './running.js';
 import { sourceOf } from './sources.js';
-import type { ExpectedDeployment, SyncOptions, SyncTarget, SyncWatcher } from './watcher.js';
+import type { ExpectedDeployment, Look, SyncOptions, SyncTarget, SyncWatcher } from './watcher.js';
 
 const API_VERSION = 'argoproj.io/v1alpha1';
 const REFRESH_ANNOTATION = 'argocd.argoproj.io/refresh';
@@ -28,6 +19,8 @@ const REFRESH_ANNOTATION = 'argocd.argoproj.io/refresh';
 const REFRESH_AGAIN_MS = 10_000;
 /** How often a wait looks though nothing was heard. Milliseconds. */
 const LOOK_MS = 3_000;
+/** How often a deployment is looked at that is there. Milliseconds. */
+const HEALTH_LOOK_MS = 5_000;
 /** While pods start, which is a matter of seconds and of another API. Milliseconds. */
 const ROLLOUT_LOOK_MS = 300;
 
@@ -84,7 +77,7 @@ export class ArgoCdSyncWatcher implements SyncWatcher {
         ? await this.obstacle(application, expected, relations, signal)
         : missingApplication(expected);
       if (!obstacle && application) {
-        const { synced, rollout } = await this.deployed(application, expected, relations, signal);
+        const { synced, rollout } = await runningOf(this.api, application, expected, relations, signal);
         observe?.(...syncObservations(synced, commit, rollout));
         return synced;
       }
@@ -107,8 +100,48 @@ export class ArgoCdSyncWatcher implements SyncWatcher {
       }
       const pause = relations.rollingOut ? ROLLOUT_LOOK_MS : LOOK_MS;
       const version = application?.metadata.resourceVersion;
-      await changed(watch, name, version, pause, signal);
+      await watch.changed(name, version, pause, signal);
     }
+  }
+
+  async *looks(
+    expected: Omit<ExpectedDeployment, 'deadline'>,
+    { signal, report }: SyncOptions,
+  ): AsyncGenerator<Look> {
+    const { application: name, namespace } = expected;
+    const watch = this.watchOf(namespace);
+    await patiently('watch Applications', () => watch.synced(signal), signal, report);
+    const relations = new Relations(this.gitops, expected, signal);
+    for (;;) {
+      const application = watch.of(name)[0];
+      if (watch.away) yield { is: 'unseen', why: `waiting for the Kubernetes API (${watch.away})` };
+      else if (!application) yield { is: 'ailing', why: `Application ${namespace}/${name} is not there` };
+      else {
+        const why = await this.ailment(application, relations, signal);
+        yield why ? { is: 'ailing', why } : { is: 'healthy' };
+      }
+      await watch.changed(name, application?.metadata.resourceVersion, HEALTH_LOOK_MS, signal);
+    }
+  }
+
+  /** What is wrong with a deployment that was healthy; undefined where nothing is. */
+  private async ailment(
+    application: Application,
+    relations: Relations,
+    signal: AbortSignal,
+  ): Promise<string | undefined> {
+    const { index } = await relations.source(application);
+    const { sync, health, operationState } = application.status ?? {};
+    const { phase, syncResult } = operationState ?? {};
+    const seen = revisionAt(index, sync?.revision, sync?.revisions);
+    const applied = revisionAt(index, syncResult?.revision, syncResult?.revisions);
+    if (seen !== undefined && (await relations.of(seen)) === 'changed') throw reverted(application, seen);
+    if (phase === 'Succeeded' && applied !== undefined && (await relations.of(applied)) === 'older')
+      throw reverted(application, applied);
+    const pods = await ailmentIn(this.api, application, relations, signal);
+    if (health?.status !== 'Degraded' && health?.status !== 'Missing') return pods;
+    const details = [health.message, ...ailing(application), ...(pods ? [pods] : [])].filter(Boolean);
+    return `Argo CD reports ${[health.status, ...details].join('; ')}`;
   }
 
   /** I5, step by step: what is missing; undefined where nothing is. */
@@ -166,7 +199,7 @@ export class ArgoCdSyncWatcher implements SyncWatcher {
     if (!ofOurs || sync?.status !== 'Synced')
       return this.unsynced(application, operation, synced, because, signal);
     relations.rollingOut = true;
-    const missing = await this.rollout(application, expected, relations, signal);
+    const missing = await missingIn(this.api, application, expected, relations, signal);
     if (health?.status === 'Degraded' || health?.status === 'Missing') {
       const details = [health.message, ...ailing(application), ...(missing ? [missing] : [])]
         .filter(Boolean)
@@ -222,77 +255,6 @@ export class ArgoCdSyncWatcher implements SyncWatcher {
     }
   }
 
-  private async rollout(
-    application: Application,
-    expected: ExpectedDeployment,
-    relations: Relations,
-    signal: AbortSignal,
-  ): Promise<string | undefined> {
-    const found = await this.workload(application, relations, signal);
-    if (!found) return undefined;
-    const { workload, pods } = found;
-    return (
-      missingOf(workload, pods, expected) ?? relations.unsteady(unprobed(workload, pods, expected.container))
-    );
-  }
-
-  /** The workload of the manifest, as the cluster has it, and its pods. */
-  private async workload(application: Application, relations: Relations, signal: AbortSignal) {
-    const named = await relations.workload();
-    const plural = WORKLOADS[named.kind]; // others are Argo CD's to judge
-    // Kustomize may put something before or behind a name.
-    const resource = (application.status?.resources ?? []).find(
-      ({ kind, name }) => kind === named.kind && name?.includes(named.name),
-    );
-    if (!plural || !resource?.name || !resource.namespace) return undefined;
-    const { namespace, name } = resource;
-    try {
-      const workload = await this.api.get<Deployment>(
-        resourcePath('apps/v1', namespace, plural, name),
-        {},
-        signal,
-      );
-      const { items } = await this.api.get<{ items: Pod[] }>(
-        resourcePath('v1', namespace, 'pods'),
-        { labelSelector: selectorOf(workload) },
-        signal,
-      );
-      return { workload, pods: items, kind: named.kind, namespace, name };
-    } catch (error) {
-      if (error instanceof ApiError && error.code === 404) return undefined;
-      throw asProblem(error, `read ${named.kind} ${namespace}/${name}`);
-    }
-  }
-
-  private async deployed(
-    application: Application,
-    expected: ExpectedDeployment,
-    relations: Relations,
-    signal: AbortSignal,
-  ): Promise<{ synced: SyncedDeployment; rollout: ReturnType<typeof rolloutOf> }> {
-    const { index } = await relations.source(application);
-    const { operationState } = application.status ?? {};
-    const found = await this.workload(application, relations, signal);
-    const revision = revisionAt(
-      index,
-      operationState?.syncResult?.revision,
-      operationState?.syncResult?.revisions,
-    );
-    const ours =
-      revision !== undefined && (await relations.of(revision)) !== 'older' ? revision : expected.commit;
-    const running = (found?.pods ?? []).filter(({ metadata }) => !metadata.deletionTimestamp);
-    const synced = {
-      application: `${expected.namespace}/${expected.application}`,
-      revision: parseCommitSha(ours),
-      syncStartedAt: operationState?.startedAt,
-      syncEndedAt: operationState?.finishedAt,
-      workload: { kind: found?.kind ?? '', namespace: found?.namespace ?? '', name: found?.name ?? '' },
-      pods: running.map(({ metadata }) => metadata.name),
-      rolledOutAt: new Date().toISOString(),
-    };
-    return { synced, rollout: rolloutOf(running) };
-  }
-
   private async refresh(application: Application, signal: AbortSignal): Promise<void> {
     const { namespace = '', name } = application.metadata;
     const path = resourcePath(API_VERSION, namespace, 'applications', name);
@@ -330,27 +292,8 @@ function missingApplication({ namespace, application }: ExpectedDeployment): Obs
   return { code: 'TL_APPLICATION_NOT_FOUND', doing: `Application ${namespace}/${application} is not there` };
 }
 
-/** Until the object is another one than was looked at, or a while has passed. */
-async function changed(
-  watch: SharedWatch<Application>,
-  name: string,
-  version: string | undefined,
-  atMost: number,
-  signal: AbortSignal,
-): Promise<void> {
-  const stopped = new AbortController();
-  const heard = new Promise<void>((resolve) => {
-    const unsubscribe = watch.subscribe(name, resolve);
-    stopped.signal.addEventListener('abort', unsubscribe, { once: true });
-    if (watch.of(name)[0]?.metadata.resourceVersion !== version) resolve();
+function reverted({ metadata }: Application, revision: string): ThroughlineError {
+  return new ThroughlineError('TL_SYNC_REVERTED', `${metadata.name} no longer runs what was deployed`, {
+    found: `revision ${revision}, which does not have the release’s change: somebody rolled it back or changed it by hand`,
   });
-  try {
-    await Promise.race([
-      heard,
-      sleep(atMost, undefined, { signal: AbortSignal.any([signal, stopped.signal]) }),
-    ]);
-    signal.throwIfAborted();
-  } finally {
-    stopped.abort();
-  }
 }

@@ -22,7 +22,7 @@ export class Relations {
 
   constructor(
     private readonly gitops: GitOpsRepository,
-    private readonly expected: ExpectedDeployment,
+    private readonly expected: Omit<ExpectedDeployment, 'deadline'>,
     private readonly signal: AbortSignal,
   ) {}
 

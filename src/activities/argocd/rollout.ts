@@ -35,6 +35,18 @@ export function missingOf(workload: Deployment, pods: readonly Pod[], wanted: Wa
 }
 
 /**
+ * What is wrong with pods that had been rolled out; undefined where nothing is. Pods that only start are not: somebody, or
+ * an autoscaler, has asked for more of them.
+ */
+export function ailmentOf({ spec, status }: Deployment, pods: readonly Pod[]): string | undefined {
+  const replicas = spec.replicas ?? 1;
+  const available = status?.availableReplicas ?? 0;
+  const trouble = troubleOf(pods);
+  if (available >= replicas || (available > 0 && trouble === '')) return undefined;
+  return `${available} of ${replicas} pods are available${trouble}`;
+}
+
+/**
  * What stands for pods of which nothing but their running says that they are ready: a program without a probe that ends at
  * once has been ready, and available, for an instant. It changes when one of them starts again. Undefined where a probe, or
  * the workload's own patience, says more.

@@ -31,9 +31,21 @@ export interface SyncOptions {
   readonly observe?: (...observations: Observation[]) => void;
 }
 
+/** How a deployment that was synced and healthy fares. */
+export type Look =
+  | { readonly is: 'healthy' }
+  | { readonly is: 'ailing'; readonly why: string }
+  /** Nobody could look. */
+  | { readonly is: 'unseen'; readonly why: string };
+
 export interface SyncWatcher {
   /** Throws where the target's commits would never be synced. Changes nothing. */
   check(target: SyncTarget, options: SyncOptions): Promise<void>;
   /** Waits until the cluster runs the change (I5). Throws what stands in its way at the deadline. */
   wait(expected: ExpectedDeployment, options: SyncOptions): Promise<SyncedDeployment>;
+  /**
+   * Looks at what runs, whenever something changes and every few seconds, without an end. Throws TL_SYNC_REVERTED where
+   * people have taken it back, TL_RELEASE_SUPERSEDED where a newer release has replaced it.
+   */
+  looks(expected: Omit<ExpectedDeployment, 'deadline'>, options: SyncOptions): AsyncIterable<Look>;
 }

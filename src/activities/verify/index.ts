@@ -1,8 +1,11 @@
-// Checks of deployments, by what asks: HTTP, Prometheus, a Job.
+// Checks of deployments, by what is asked: Argo CD and pods, HTTP, Prometheus, a Job.
 import { ThroughlineError } from '../../domain/errors.js';
 import type { CheckKind, VerifyResult } from '../../domain/verification.js';
 import { verifyObservation } from '../../telemetry/observations.js';
+import { expectedOf } from '../argocd/expected.js';
+import type { SyncWatcher } from '../argocd/watcher.js';
 import type { JobRunner } from '../training/runner.js';
+import { stayHealthy } from './health.js';
 import { probe } from './http.js';
 import { completeJob } from './job.js';
 import { queryUntilHeld } from './prometheus.js';
@@ -30,6 +33,7 @@ export class DeploymentVerifier implements Verifier {
   constructor(
     private readonly runner: JobRunner,
     allows: { readonly url: (url: string) => boolean; readonly everything: boolean },
+    private readonly sync?: SyncWatcher,
   ) {
     this.requests = new Requests(allows);
   }
@@ -61,8 +65,14 @@ export class DeploymentVerifier implements Verifier {
     kind: CheckKind;
     decide: (options: VerifyOptions) => Promise<Verdict>;
   } {
-    const { check, job } = verification;
-    const { http, prometheus } = check;
+    const { check, job, deployment } = verification;
+    const { health, http, prometheus } = check;
+    const { sync } = this;
+    if (health && deployment && sync) {
+      const decide = (options: VerifyOptions) =>
+        stayHealthy(health, verification, sync.looks(expectedOf(deployment), options), options);
+      return { kind: 'health', decide };
+    }
     if (http) return { kind: 'http', decide: (options) => probe(http, verification, this.requests, options) };
     if (prometheus) {
       const decide = (options: VerifyOptions) =>

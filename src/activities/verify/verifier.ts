@@ -2,6 +2,7 @@
 import type { TraceCarrier } from '../../domain/trace.js';
 import type { VerifyResult } from '../../domain/verification.js';
 import type { PlaceholderValues, VerifyCheck } from '../../plan/index.js';
+import type { DeploymentWait } from '../index.js';
 import type { Memory, RunOptions, TrainingJob } from '../training/runner.js';
 
 /** A check of one environment. Serializable: it comes out of the workflow's history. */
@@ -15,6 +16,8 @@ export interface Verification {
   readonly trace: TraceCarrier;
   /** What runs, where the check is a Job. */
   readonly job?: TrainingJob | undefined;
+  /** What is looked at, where the check is its health. */
+  readonly deployment?: Omit<DeploymentWait, 'deadline'> | undefined;
 }
 
 export type VerifyOptions = RunOptions & Memory;
