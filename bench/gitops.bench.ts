@@ -2,7 +2,7 @@
 // the writer of the branch, and by the loop that stages in bash have (clone, patch, commit, push, retry), in turns. Prints
 // seconds from the first request to the last commit on the branch.
 import { spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { once, setMaxListeners } from 'node:events';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { GitOpsDesk } from '../src/releases/gitops-desk.js';
@@ -59,6 +59,7 @@ async function beside(
 /** One loop for each release, all at once. Gives whether all of them got through in time. */
 async function loops(directory: string, repository: string, releases: readonly string[]): Promise<boolean> {
   const late = AbortSignal.timeout(NAIVE_SECONDS * 1000);
+  setMaxListeners(releases.length, late);
   const ends = releases.map(async (release, index) => {
     const child = spawn('bash', ['-c', NAIVE], {
       env: {
@@ -117,7 +118,7 @@ it('releases into one repository', { timeout: TIME_LIMIT_MS }, async () => {
   console.log(
     [
       `\n${FILES} files; another client pushes every ${RIVAL_EVERY_MS} ms, and loses nothing`,
-      'releases   writer/s     loop/s        ratio  theirs',
+      'releases   writer/s     loop/s         ratio theirs',
       ...lines,
     ].join('\n'),
   );
@@ -129,9 +130,9 @@ function lineOf(size: number, ours: Measured, naive: Measured | undefined): stri
   const ratio = naive ? `${lost ? '>' : ''}${(naive.seconds / ours.seconds).toFixed(1)} times` : '';
   return [
     String(size).padStart(8),
-    ours.seconds.toFixed(2).padStart(10),
-    loop.padStart(10),
-    ratio.padStart(12),
+    ours.seconds.toFixed(2).padStart(11),
+    loop.padStart(11),
+    ratio.padStart(14),
     String(ours.theirs).padStart(7),
     ...(lost ? [`  the loop was stopped with ${naive.landed} of ${size} through`] : []),
   ].join('');

@@ -1,5 +1,5 @@
 // The lineage store survives its writer: killed at random while it writes, it has everything that was acknowledged, and
-// nothing by halves. `LINEAGE_KILLS=200 node scripts/test.mjs test/chaos/lineage-kills.test.ts` for many of them.
+// nothing by halves. `npm run chaos -- lineage --kills 200` for many of them.
 import { spawn } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,6 +12,7 @@ import { random } from '../support/random.js';
 import { temporaryDirectory } from '../support/world.js';
 
 const KILLS = Number(process.env.LINEAGE_KILLS ?? 8);
+const SEED = Number(process.env.LINEAGE_SEED ?? 11);
 const WRITER = fileURLToPath(new URL('../support/lineage-writer.mjs', import.meta.url));
 const HISTORY = fileURLToPath(new URL('../histories/0.1.0/kubernetes-succeeded.json', import.meta.url));
 /** From the start of a writer to its death, after its first word. Milliseconds. */
@@ -48,7 +49,7 @@ async function write(location: string, milliseconds: number): Promise<{ found: F
 }
 
 async function survives(location: string): Promise<void> {
-  const next = random(11);
+  const next = random(SEED);
   const safe = new Set<string>();
   for (let kill = 0; kill <= KILLS; kill += 1) {
     const { found, safe: more } = await write(location, kill === KILLS ? 0 : next() * LONGEST_MS);
