@@ -1,6 +1,6 @@
 // Releases of many models that deploy to one repository at the same time, while somebody else pushes to it every 200 ms: by
 // the writer of the branch, and by the loop that stages in bash have (clone, patch, commit, push, retry), in turns. Prints
-// seconds from the first request to the last commit on the branch.
+// seconds from the first request to the last commit on the branch; removing the loops' clones afterwards takes a while.
 import { spawn } from 'node:child_process';
 import { once, setMaxListeners } from 'node:events';
 import { join } from 'node:path';
@@ -85,7 +85,8 @@ async function loops(directory: string, repository: string, releases: readonly s
 
 it('releases into one repository', { timeout: TIME_LIMIT_MS }, async () => {
   const world = await World.start('bench-gitops');
-  const lines: string[] = [];
+  console.log(`\n${FILES} files; another client pushes every ${RIVAL_EVERY_MS} ms, and loses nothing`);
+  console.log('releases   writer/s     loop/s         ratio theirs');
   try {
     await world.worker();
     const log = createLogger('bench', 'silent');
@@ -108,20 +109,12 @@ it('releases into one repository', { timeout: TIME_LIMIT_MS }, async () => {
               loops(world.directory, repository, releases),
             )
           : undefined;
-      lines.push(lineOf(size, ours, naive));
-      console.log(lines.at(-1));
+      console.log(lineOf(size, ours, naive));
     }
     desk.close();
   } finally {
     await world.stop();
   }
-  console.log(
-    [
-      `\n${FILES} files; another client pushes every ${RIVAL_EVERY_MS} ms, and loses nothing`,
-      'releases   writer/s     loop/s         ratio theirs',
-      ...lines,
-    ].join('\n'),
-  );
 });
 
 function lineOf(size: number, ours: Measured, naive: Measured | undefined): string {
