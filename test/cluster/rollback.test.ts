@@ -100,11 +100,17 @@ describe('a rollback', () => {
 
   it('of the release itself brings back what ran, where its pods crash once it was healthy', async () => {
     const serve = ['sh', '-c', 'test -e /broken && { sleep 8; exit 3; }; sleep 100000'];
-    const verify = [{ name: 'stays-healthy', health: { for: '8s', tolerance: '4s' } }];
-    const model = await cluster.model({ rollback: 'automatic', serve, verify });
+    const verify = [
+      { name: 'stays-healthy', health: { for: '15s', tolerance: '4s' } },
+      { name: 'evaluates', job: { manifest: 'checks/job.yaml', timeout: '2m' } },
+    ];
+    // A Job of the cluster, which is told what it is about.
+    const check = 'echo "$IMAGE"; test "$ENVIRONMENT" = production && test "${IMAGE##*@}" = "$IMAGE_DIGEST"';
+    const model = await cluster.model({ rollback: 'automatic', serve, verify, check });
     const good = await cluster.ended(await cluster.trigger(model));
     expect(good.status).toBe('SUCCEEDED');
-    expect(good.verifications).toMatchObject([{ kind: 'health', passed: true }]);
+    const came = good.verifications?.map(({ kind, passed }) => `${kind}: ${passed}`) ?? [];
+    expect(came.sort()).toEqual(['health: true', 'job: true']);
     breakIt(model);
     const bad = await cluster.ended(await cluster.trigger(model, { idempotencyKey: `${model.name}-2` }));
     expect(bad.outcome).toMatchObject({ status: 'FAILED', problem: { code: 'TL_VERIFICATION_FAILED' } });

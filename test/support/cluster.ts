@@ -35,6 +35,8 @@ export interface ClusterModelOptions {
   /** Of the deployment: whether the release takes it back. */
   readonly rollback?: 'automatic';
   readonly verify?: readonly object[];
+  /** What the Job of a check runs. */
+  readonly check?: string;
   readonly timeout?: string;
 }
 
@@ -184,6 +186,20 @@ export class ClusterWorld {
     remote(join(this.directory, `${name}.git`), {
       'throughline.yaml': JSON.stringify(plan, null, 2),
       'training/job.yaml': JSON.stringify(options.job?.(job) ?? job, null, 2),
+      'checks/job.yaml': JSON.stringify({
+        ...job,
+        spec: {
+          backoffLimit: 0,
+          template: {
+            spec: {
+              restartPolicy: 'Never',
+              containers: [
+                { name: 'check', image: this.image, command: ['sh', '-c', options.check ?? 'exit 0'] },
+              ],
+            },
+          },
+        },
+      }),
       'inference/Dockerfile':
         options.dockerfile ??
         'FROM base\nARG MODEL_ID\nCOPY --from=model /model /model\nENV MODEL_ID=$MODEL_ID\nENTRYPOINT ["sleep", "100000"]\n',
