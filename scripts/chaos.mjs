@@ -68,7 +68,7 @@ await main(async () => {
     say(`\n▸ ${kills} kills of ${writer.what}`);
     const { status } = spawnSync(
       process.execPath,
-      ['node_modules/vitest/vitest.mjs', 'run', '--project=chaos', test],
+      ['node_modules/vitest/vitest.mjs', 'run', '--project=chaos', '--disable-console-intercept', test],
       {
         cwd: root,
         stdio: 'inherit',

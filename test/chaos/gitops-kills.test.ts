@@ -150,6 +150,8 @@ describe('the GitOps writer', () => {
       }
       const answers = await writing;
       if (!answers) kills += 1;
+      if (!answers && kills % 20 === 0)
+        console.log(`${kills} of ${KILLS} kills, ${answered.size} of ${asked.length} releases answered`);
       answers?.forEach((answer, index) => {
         const { release } = changes[index] as DeploymentChange;
         const before = answered.get(release);

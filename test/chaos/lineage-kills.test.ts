@@ -57,6 +57,7 @@ async function survives(location: string): Promise<void> {
     const there = new Set(found.ids);
     expect([...safe].filter((id) => !there.has(id))).toEqual([]);
     for (const id of more) safe.add(id);
+    if (kill > 0 && kill % 20 === 0) console.log(`${kill} of ${KILLS} kills, ${safe.size} releases are safe`);
   }
   expect(safe.size).toBeGreaterThan(KILLS);
 }
