@@ -251,7 +251,10 @@ export interface Activities {
    * Decides whether a deployment is good; a check that fails is a result. Idempotent but for what is asked: attempts go on
    * where the last one was, and adopt its Job.
    */
-  verifyDeployment(verification: Verification): Promise<VerifyResult>;
+  verifyDeployment(
+    verification: Verification,
+    deployed?: Omit<DeploymentWait, 'deadline'>,
+  ): Promise<VerifyResult>;
   /** Takes back a deployment that was interrupted; gives its commit, where it got through. Idempotent. */
   findDeployment(change: DeploymentChange): Promise<GitOpsCommit | undefined>;
   /** Checks what is attested of an image that is deployed again. Throws TL_ATTESTATION_INVALID. Changes nothing. */

@@ -224,7 +224,11 @@ export function createActivities(dependencies: ActivityDependencies): TracedActi
         return sync.wait({ ...expectedOf(wait), deadline: wait.deadline }, context);
       }),
 
-    verifyDeployment: (verification) => run((context) => verifier.verify(verification, context)),
+    verifyDeployment: (verification, deployed) =>
+      run((context) => {
+        const looks = deployed && sync?.looks(expectedOf(deployed), context);
+        return verifier.verify(verification, context, looks);
+      }),
 
     proposeDeployment: (proposal) => run((context) => pulls.propose(proposal, context), PATIENT),
 

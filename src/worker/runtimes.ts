@@ -67,13 +67,11 @@ const gitopsOf = ({ data, gitIdentity }: WorkerConfig, { git }: ServerConfigurat
 const sourceOf = ({ data }: WorkerConfig, allow: Allowed, defaultNamespace?: string) =>
   gitSource(gitCacheOf(data), { allow, defaultNamespace });
 
-const verifierOf = (runner: JobRunner, allow: Allowed, sync?: SyncWatcher) => {
-  const allows = {
-    url: (url: string) => allowsVerifyUrl(allow, url),
+const verifierOf = (runner: JobRunner, allow: Allowed) =>
+  new DeploymentVerifier(runner, {
+    url: (url) => allowsVerifyUrl(allow, url),
     everything: allow.verifyUrls === undefined,
-  };
-  return new DeploymentVerifier(runner, allows, sync);
-};
+  });
 
 export function localRuntime(config: WorkerConfig, configuration: ServerConfiguration): Runtime {
   const { allow } = configuration;
@@ -147,7 +145,7 @@ async function kubernetesRuntime(
     adapters: {
       source: sourceOf(config, allow, namespace),
       runner,
-      verifier: verifierOf(runner, allow, sync),
+      verifier: verifierOf(runner, allow),
       builder: new BuildKitImageBuilder(registry, {
         ...kubernetes.buildkit,
         contexts: config.buildContexts,

@@ -1,7 +1,13 @@
 // Whether a deployment is good: the checks that the plan has for its environment, after it was synced and before the next
 // one is begun. A check that does not pass ends the release with a code of its own, so that whoever rolls back can tell.
 import { CancellationScope, isCancellation } from '@temporalio/workflow';
-import type { DeploymentChange, PreparedRelease, TrainingJob, Verification } from '../activities/index.js';
+import type {
+  DeploymentChange,
+  DeploymentWait,
+  PreparedRelease,
+  TrainingJob,
+  Verification,
+} from '../activities/index.js';
 import type { Problem } from '../domain/errors.js';
 import { ThroughlineError } from '../domain/errors.js';
 import { jobNameOf } from '../domain/ids.js';
@@ -29,8 +35,8 @@ export async function verify(
   await progress.stage('verify', `verify ${environment}`, (trace) =>
     allPass(checks, progress, (check) => {
       const verification = verificationOf(check, request, prepared, change, trace);
-      const deployment = check.health && deployedBy(change, target, progress);
-      return decide(check, { ...verification, deployment }, prepared);
+      const deployed = check.health && deployedBy(change, target, progress);
+      return decide(check, verification, prepared, deployed);
     }),
   );
 }
@@ -72,10 +78,13 @@ function problemOfCheck({ environment, name, expected, found }: VerifyResult): P
   };
 }
 
+type Deployed = Omit<DeploymentWait, 'deadline'>;
+
 async function decide(
   check: VerifyCheck,
   verification: Verification,
   { settings }: PreparedRelease,
+  deployed: Deployed | undefined,
 ): Promise<VerifyResult> {
   const { job } = verification;
   const seconds = timeoutOf(check);
@@ -86,6 +95,7 @@ async function decide(
   };
   const summary = `${check.name} of ${verification.environment}`;
   const asked = activities('verify', summary, settings, limits);
+  if (deployed) return asked.verifyDeployment(verification, deployed);
   if (!job) return asked.verifyDeployment(verification);
   try {
     return await asked.verifyDeployment(verification);
@@ -101,11 +111,7 @@ const timeoutOf = ({ health, http, job, prometheus }: VerifyCheck): number =>
   (health ?? http ?? job ?? prometheus)?.timeout ?? 0;
 
 /** What there is to look at, for as long as the check wants. */
-function deployedBy(
-  change: DeploymentChange,
-  { argocd }: Deployment,
-  progress: ReleaseProgress,
-): Verification['deployment'] {
+function deployedBy(change: DeploymentChange, { argocd }: Deployment, progress: ReleaseProgress): Deployed {
   const { commit } =
     progress.record().deployments.find(({ environment }) => environment === change.environment) ?? {};
   if (!argocd || !commit) throw new ThroughlineError('TL_INTERNAL', `${change.environment} was not synced`);

@@ -2,8 +2,7 @@
 import { ThroughlineError } from '../../domain/errors.js';
 import type { CheckKind, VerifyResult } from '../../domain/verification.js';
 import { verifyObservation } from '../../telemetry/observations.js';
-import { expectedOf } from '../argocd/expected.js';
-import type { SyncWatcher } from '../argocd/watcher.js';
+import type { Look } from '../argocd/watcher.js';
 import type { JobRunner } from '../training/runner.js';
 import { stayHealthy } from './health.js';
 import { probe } from './http.js';
@@ -33,16 +32,19 @@ export class DeploymentVerifier implements Verifier {
   constructor(
     private readonly runner: JobRunner,
     allows: { readonly url: (url: string) => boolean; readonly everything: boolean },
-    private readonly sync?: SyncWatcher,
   ) {
     this.requests = new Requests(allows);
   }
 
-  async verify(verification: Verification, options: VerifyOptions): Promise<VerifyResult> {
+  async verify(
+    verification: Verification,
+    options: VerifyOptions,
+    looks?: AsyncIterable<Look>,
+  ): Promise<VerifyResult> {
     const { environment, check } = verification;
     const before = options.remembered as Remembered | undefined;
     const startedAt = before?.startedAt ?? new Date().toISOString();
-    const { kind, decide } = this.way(verification);
+    const { kind, decide } = this.way(verification, looks);
     const known = { environment, name: check.name, kind, startedAt };
     options.observe(verifyObservation(known));
     const verdict = await decide({
@@ -61,18 +63,17 @@ export class DeploymentVerifier implements Verifier {
     return result;
   }
 
-  private way(verification: Verification): {
+  private way(
+    verification: Verification,
+    looks: AsyncIterable<Look> | undefined,
+  ): {
     kind: CheckKind;
     decide: (options: VerifyOptions) => Promise<Verdict>;
   } {
-    const { check, job, deployment } = verification;
+    const { check, job } = verification;
     const { health, http, prometheus } = check;
-    const { sync } = this;
-    if (health && deployment && sync) {
-      const decide = (options: VerifyOptions) =>
-        stayHealthy(health, verification, sync.looks(expectedOf(deployment), options), options);
-      return { kind: 'health', decide };
-    }
+    if (health && looks)
+      return { kind: 'health', decide: (options) => stayHealthy(health, verification, looks, options) };
     if (http) return { kind: 'http', decide: (options) => probe(http, verification, this.requests, options) };
     if (prometheus) {
       const decide = (options: VerifyOptions) =>

@@ -2,7 +2,7 @@
 import type { TraceCarrier } from '../../domain/trace.js';
 import type { VerifyResult } from '../../domain/verification.js';
 import type { PlaceholderValues, VerifyCheck } from '../../plan/index.js';
-import type { DeploymentWait } from '../index.js';
+import type { Look } from '../argocd/watcher.js';
 import type { Memory, RunOptions, TrainingJob } from '../training/runner.js';
 
 /** A check of one environment. Serializable: it comes out of the workflow's history. */
@@ -16,8 +16,6 @@ export interface Verification {
   readonly trace: TraceCarrier;
   /** What runs, where the check is a Job. */
   readonly job?: TrainingJob | undefined;
-  /** What is looked at, where the check is its health. */
-  readonly deployment?: Omit<DeploymentWait, 'deadline'> | undefined;
 }
 
 export type VerifyOptions = RunOptions & Memory;
@@ -26,6 +24,13 @@ export type VerifyOptions = RunOptions & Memory;
 export type Verdict = Pick<VerifyResult, 'passed' | 'expected' | 'found' | 'samples'>;
 
 export interface Verifier {
-  /** Decides by the deadline: what does not answer until then has not passed. Aborting leaves nothing but a Job running. */
-  verify(verification: Verification, options: VerifyOptions): Promise<VerifyResult>;
+  /**
+   * Decides by the deadline: what does not answer until then has not passed. Aborting leaves nothing but a Job running.
+   * `looks` is how the deployment fares, where the check is its health.
+   */
+  verify(
+    verification: Verification,
+    options: VerifyOptions,
+    looks?: AsyncIterable<Look>,
+  ): Promise<VerifyResult>;
 }
