@@ -69,6 +69,7 @@ function model(name: string, checks: readonly unknown[], script = 'exit 0\n') {
     repository: file://${staging}
     manifest: k8s/deployment.yaml
     container: inference
+    argocd: { application: staging } # which this runtime leaves alone, and so its health
     verify: ${JSON.stringify(checks)}
 `;
   const { url: repository, gitops } = world.model(name, {
@@ -124,7 +125,7 @@ describe('a deployment with checks', () => {
       'echo "$ENVIRONMENT $MODEL_ID $RELEASE_ID $IMAGE $TRACEPARENT" > "$MODEL_OUTPUT/../../../../../checked"\n';
     const { repository, staging, production } = model(
       'passes',
-      [predicts(), few({ for: '500ms' }), job],
+      [predicts(), few({ for: '500ms' }), job, { name: 'stays-healthy', health: { for: '1h' } }],
       script,
     );
     const record = await world.release(repository, 'SUCCEEDED');
