@@ -1,5 +1,5 @@
 // A release in the form in which it is attested, and answered for: flat, and null where it did not come to something.
-import type { BaseImage, NonFinite, Stage } from './release.js';
+import type { BaseImage, NonFinite, Rollback, Stage } from './release.js';
 
 /** A statement that was signed, as it lies beside an artifact. */
 export interface SignedStatement {
@@ -30,6 +30,8 @@ export interface AttestedRelease {
     readonly startedAt: string | null;
     readonly endedAt: string | null;
   } | null;
+  /** Where it brought an earlier release back: that one has made what it deploys. */
+  readonly rollback: Rollback | null;
   readonly modelId: string | null;
   readonly modelDigest: string | null;
   readonly modelUri: string | null;

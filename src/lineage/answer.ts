@@ -3,7 +3,6 @@ import type { ApprovalRecord } from '../domain/approval.js';
 import type { AttestedRelease, SignedStatement } from '../domain/attested.js';
 import type { DriftCheck } from '../domain/drift.js';
 import type { Problem } from '../domain/errors.js';
-import type { Rollback } from '../domain/release.js';
 import type { Kind } from './identify.js';
 import type { StageTimes } from './schema.js';
 
@@ -51,8 +50,6 @@ export interface ReleaseAnswer extends AttestedRelease {
   readonly requestedBy: string | null;
   readonly triggeredBy: string | null;
   readonly approvals: readonly ApprovalRecord[];
-  /** Where it brought an earlier release back: which one, and instead of which. */
-  readonly rollback: Rollback | null;
   /** What it ended with, where that was no success. */
   readonly problem: Pick<Problem, 'code' | 'message'> | null;
   /** Where its plan deploys to. */

@@ -41,19 +41,19 @@ export interface Attestable {
   readonly beside: string;
 }
 
-/** Everything that a release can attest; nothing of what it did not come to. */
+/** Everything that a release can attest; nothing of what it did not come to, and of a rollback where it brought what. */
 export function statementsOf(release: AttestedRelease): Attestable[] {
-  const { modelDigest, modelUri, imageDigest, image } = release;
+  const { modelDigest, modelUri, imageDigest, image, rollback } = release;
   const model = modelUri?.startsWith('oci://') ? modelUri.slice('oci://'.length) : undefined;
   const statements: Attestable[] = [];
-  if (model && modelDigest) {
+  if (model && modelDigest && !rollback) {
     statements.push({ statement: training(release), beside: model });
     const gate = gateOf(release);
     if (gate) statements.push({ statement: gate, beside: model });
   }
   const built = image && imageDigest ? `${splitImage(image).repository}@${imageDigest}` : undefined;
   if (built) {
-    statements.push({ statement: imageProvenance(release), beside: built });
+    if (!rollback) statements.push({ statement: imageProvenance(release), beside: built });
     for (const one of deployments(release)) statements.push({ statement: one, beside: built });
   }
   return statements;
@@ -126,6 +126,7 @@ function deployments(release: AttestedRelease): Statement[] {
         gitops: { uri: `git+${repository}`, digest: { gitCommit: commit } },
         manifest,
         deployedAt: from,
+        ...(release.rollback ? { bringsBack: release.rollback.to.release } : {}),
       }),
     );
 }

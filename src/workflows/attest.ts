@@ -28,6 +28,7 @@ export function attestedOf(
           endedAt: iso(training.endedAt),
         }
       : null,
+    rollback: record.rollback ?? null,
     modelId: training?.id ?? null,
     modelDigest: training?.digest ?? null,
     modelUri: training?.uri ?? null,

@@ -129,6 +129,7 @@ async function bringBack(
     const change = changeOf(request, prepared, training, image, target);
     await deploy(request, prepared, training, change, target, progress, begun);
   }
+  await attest(request, prepared, progress);
 }
 
 async function train(

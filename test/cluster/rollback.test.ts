@@ -6,10 +6,12 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { OciProgram, OciProgramEvidence } from '../../src/activities/registry/oci-program.js';
 import { clusterEnvironment } from '../../src/demo/cluster-world.js';
 import type { PresentedRelease } from '../../src/gateway/present.js';
 import { resourcePath } from '../../src/kubernetes/api.js';
 import type { Pod } from '../../src/kubernetes/objects.js';
+import { PREDICATE } from '../../src/provenance/statements.js';
 import { TRACE_ANNOTATION } from '../../src/telemetry/attributes.js';
 import { type ClusterModel, ClusterWorld } from '../support/cluster.js';
 import { git } from '../support/world.js';
@@ -55,6 +57,7 @@ describe('a rollback', () => {
       '--wait',
       '--json',
     ];
+    Object.assign(process.env, clusterEnvironment(cluster.state)); // for the program that this process runs
     const begun = performance.now();
     const { stdout } = await run(process.execPath, [CLI, ...words], {
       env: { ...env, TEMPORAL_ADDRESS: cluster.world.temporalAddress },
@@ -71,6 +74,14 @@ describe('a rollback', () => {
       `deploy ${record.rollback?.environment}`,
     ]);
     expect(record.deployments[0]?.synced?.pods.length).toBeGreaterThan(0);
+    // Beside the image there are where it came from, its first deployment, and now this one.
+    const evidence = new OciProgramEvidence(new OciProgram(env.THROUGHLINE_OCI_PROGRAM ?? ''));
+    const { attestations = [] } =
+      (await evidence.of(first.image?.reference.replace(/:[^:/@]+@/, '@') ?? '')) ?? {};
+    const { deployment, provenance } = PREDICATE;
+    expect(attestations.map(({ predicateType }) => predicateType).sort()).toEqual(
+      [deployment, deployment, provenance].sort(),
+    );
     for (const pod of await pods(model)) {
       expect(pod.metadata.annotations?.[TRACE_ANNOTATION]).toBe(first.traceparent);
       expect(pod.status?.containerStatuses?.[0]?.imageID).toContain(first.image?.digest);

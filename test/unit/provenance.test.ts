@@ -7,7 +7,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import type { Committed } from '../../src/activities/gitops/history.js';
 import type { DeployedTemplate } from '../../src/activities/gitops/manifest.js';
 import type { Attestation, Evidence, EvidenceStore } from '../../src/activities/registry/evidence.js';
-import type { Digest } from '../../src/domain/ids.js';
+import type { Digest, ReleaseId } from '../../src/domain/ids.js';
 import { matches } from '../../src/domain/patterns.js';
 import type { ReleaseRecord } from '../../src/domain/release.js';
 import type { PodTemplate } from '../../src/kubernetes/objects.js';
@@ -173,6 +173,21 @@ describe('a release', () => {
 
   it('attests nothing of what it did not make', () => {
     expect(statementsOf({ ...release, modelDigest: null, image: null, imageDigest: null })).toEqual([]);
+  });
+
+  it('attests of a rollback where it brought what, and nothing of what the earlier one has made', () => {
+    const to = { release: 'rel-first' as ReleaseId, traceparent: release.traceparent };
+    const rollback = {
+      environment: 'production',
+      from: { ...to, release: release.release as ReleaseId },
+      to,
+    };
+    const [only, ...more] = statementsOf({ ...release, rollback });
+    expect(more).toEqual([]);
+    expect(only?.statement).toMatchObject({
+      predicateType: PREDICATE.deployment,
+      predicate: { release: release.release, bringsBack: 'rel-first' },
+    });
   });
 
   it('attests once, however often it is asked to', async () => {
