@@ -5,7 +5,7 @@ import { ApiError, asProblem, type KubernetesApi, resourcePath } from '../../kub
 import { type Deployment, type Pod, selectorOf, WORKLOADS } from '../../kubernetes/objects.js';
 import { type Application, revisionAt } from './application.js';
 import type { Relations } from './relations.js';
-import { ailmentOf, missingOf, rolloutOf, unprobed } from './rollout.js';
+import { ailmentOf, missingOf, rolloutOf, troubleOf, unprobed } from './rollout.js';
 import type { ExpectedDeployment } from './watcher.js';
 
 /** What the workload lacks of the change, in a person's words; undefined where nothing, or where it is Argo CD's to judge. */
@@ -19,9 +19,10 @@ export async function missingIn(
   const found = await workloadIn(api, application, relations, signal);
   if (!found) return undefined;
   const { workload, pods } = found;
-  return (
-    missingOf(workload, pods, expected) ?? relations.unsteady(unprobed(workload, pods, expected.container))
-  );
+  const missing = missingOf(workload, pods, expected);
+  if (missing) return missing;
+  const unsteady = relations.unsteady(unprobed(workload, pods, expected.container));
+  return unsteady && `${unsteady}${troubleOf(pods)}`; // they may have ended before
 }
 
 /** What is wrong with pods that were rolled out already; undefined where nothing, or where it is Argo CD's to judge. */
