@@ -119,7 +119,7 @@ describe('a deployment', () => {
   });
 
   it('fails at its deadline when the sync policy is manual, and says so', async () => {
-    const model = await cluster.model({ syncTimeout: '10s' });
+    const model = await cluster.model({ syncTimeout: '25s' });
     await cluster.api.merge(application(model), { spec: { syncPolicy: null } });
     const record = await cluster.ended(await cluster.trigger(model));
     expect(record.outcome).toMatchObject({ status: 'FAILED', problem: { code: 'TL_SYNC_BLOCKED' } });

@@ -91,7 +91,7 @@ describe('a rollback', () => {
 
   it('of the release itself brings back what ran, where its pods crash', async () => {
     const serve = ['sh', '-c', 'test -e /broken && exit 3; sleep 100000'];
-    const model = await cluster.model({ rollback: 'automatic', syncTimeout: '40s', serve });
+    const model = await cluster.model({ rollback: 'automatic', syncTimeout: '60s', serve });
     const good = await cluster.ended(await cluster.trigger(model));
     expect(good.status).toBe('SUCCEEDED');
     breakIt(model);
