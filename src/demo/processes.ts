@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { type Problem, ThroughlineError } from '../domain/errors.js';
 
 export const CLI = fileURLToPath(new URL('../../bin/throughline.js', import.meta.url));
 
@@ -37,8 +38,8 @@ export async function startDevProcess(
   const progress = followLog(log, say);
   const addresses = await new Promise<Addresses>((resolve, reject) => {
     createInterface({ input: stdout }).once('line', (line) => {
-      const parsed = JSON.parse(line) as Addresses & { error?: { message: string } };
-      if (parsed.error) reject(new Error(parsed.error.message));
+      const parsed = JSON.parse(line) as Addresses & { error?: Problem };
+      if (parsed.error) reject(ThroughlineError.from(parsed.error));
       else resolve(parsed);
     });
     child.once('exit', (code) => reject(new Error(`throughline dev ended with ${code}; its log is ${log}`)));

@@ -64,8 +64,8 @@ export async function startDev(options: DevOptions): Promise<RunningDev> {
     const server = await startTemporalServer({
       binary,
       data: config.data,
-      port: await freePort(options.temporalPort),
-      uiPort: await freePort(options.uiPort),
+      port: options.temporalPort,
+      uiPort: options.uiPort,
     });
     stops.push(() => server.stop());
     const target = { address: server.address, namespace: 'default' };

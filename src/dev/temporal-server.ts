@@ -14,8 +14,10 @@ import {
   readText,
   writeAtomically,
 } from '../processes/index.js';
+import { freePort } from './ports.js';
 
 const START_TIMEOUT_MS = 60_000;
+const START_ATTEMPTS = 3;
 
 export interface TemporalServer {
   readonly address: string;
@@ -29,16 +31,29 @@ export interface TemporalServerOptions {
   readonly binary: string;
   /** Its database and log lie below this directory. */
   readonly data: string;
+  /** What is wanted; 0 is any. */
   readonly port: number;
   readonly uiPort: number;
 }
 
-export async function startTemporalServer({
-  binary,
-  data,
-  port,
-  uiPort,
-}: TemporalServerOptions): Promise<TemporalServer> {
+/**
+ * Starts it, on other ports where the wanted ones are taken. It chooses more of them for itself, and anybody may take one in
+ * between: a server that ends before it serves is started again, a few times.
+ */
+export async function startTemporalServer(options: TemporalServerOptions): Promise<TemporalServer> {
+  for (let attempt = 1; ; attempt += 1) {
+    const port = await freePort(options.port);
+    const uiPort = await freePort(options.uiPort);
+    try {
+      return await launch({ ...options, port, uiPort });
+    } catch (error) {
+      const ended = error instanceof ThroughlineError && error.code === 'TL_TEMPORAL_UNAVAILABLE';
+      if (!ended || attempt === START_ATTEMPTS) throw error;
+    }
+  }
+}
+
+async function launch({ binary, data, port, uiPort }: TemporalServerOptions): Promise<TemporalServer> {
   const directory = join(data, 'temporal');
   const record = join(directory, 'server.json');
   await mkdir(directory, { recursive: true, mode: 0o700 });

@@ -1,11 +1,14 @@
 // `throughline dev` and the commands around it, as a person starts them.
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { temporalBinary } from '../../src/dev/temporal-binary.js';
+import { startTemporalServer } from '../../src/dev/temporal-server.js';
+import { cacheDirectory } from '../../src/worker/config.js';
 import { git, MANIFEST, modelFiles, remote, repository, temporaryDirectory } from '../support/world.js';
 
 const CLI = fileURLToPath(new URL('../../bin/throughline.js', import.meta.url));
@@ -134,6 +137,23 @@ describe('throughline dev', () => {
 });
 
 describe('the command line', () => {
+  it('starts Temporal again where that loses a port to somebody else, and says so where it never serves', async () => {
+    const real = await temporalBinary(cacheDirectory(), () => {});
+    const once = join(directory, 'taken');
+    const binary = join(directory, 'temporal');
+    const taken = (when: string) =>
+      `#!/bin/sh\nif ${when}; then echo bind: address already in use; touch ${once}; exit 1; fi\nexec ${real} "$@"\n`;
+    const options = { binary, data: join(directory, 'ports'), port: 0, uiPort: 0 };
+    writeFileSync(binary, taken(`test ! -e ${once}`), { mode: 0o755 });
+    const server = await startTemporalServer(options);
+    await server.stop();
+    expect(existsSync(once)).toBe(true);
+    writeFileSync(binary, taken('true'));
+    await expect(startTemporalServer(options)).rejects.toMatchObject({
+      problem: { code: 'TL_TEMPORAL_UNAVAILABLE', found: expect.stringContaining('address already in use') },
+    });
+  });
+
   it('validates plans, and prints their schema', async () => {
     const model = join(directory, 'model');
     expect((await cli('validate', model)).stdout).toContain('is valid');
