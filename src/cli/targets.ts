@@ -67,21 +67,23 @@ export function rollbackCommand(program: Command): void {
 }
 
 const holding = (held: boolean) => (program: Command) => {
-  target(program, held ? 'hold' : 'unhold')
-    .description(held ? 'keep releases away from an environment' : 'let releases into an environment again')
-    .requiredOption('--reason <text>', 'why: whoever wants to release there reads it')
-    .action(async (model: string, options: TargetOptions) => {
-      const { environment, reason } = options;
-      const body = { model, environment, held, reason };
-      const done = options.gateway
-        ? await requestJson<HeldTarget>(options, '/v1/holds', body)
-        : await withTargets(options, (targets) => targets.hold(body, userInfo().username));
-      if (options.json) printJson(done);
-      else
-        print(
-          `${model} in ${environment} is ${held ? 'held' : 'held no longer'}: GitOps commit ${done.commit}`,
-        );
-    });
+  const command = target(program, held ? 'hold' : 'unhold').description(
+    held ? 'keep releases away from an environment' : 'let releases into an environment again',
+  );
+  if (held) command.requiredOption('--reason <text>', 'why: whoever wants to release there reads it');
+  else command.option('--reason <text>', 'why: it stands in the commit');
+  command.action(async (model: string, options: TargetOptions) => {
+    const { environment, reason } = options;
+    const body = { model, environment, held, ...given({ reason }) };
+    const done = options.gateway
+      ? await requestJson<HeldTarget>(options, '/v1/holds', body)
+      : await withTargets(options, (targets) => targets.hold(body, userInfo().username));
+    if (options.json) printJson(done);
+    else
+      print(
+        `${model} in ${environment} is ${held ? 'held' : 'held no longer'}: GitOps commit ${done.commit}`,
+      );
+  });
 };
 
 export const holdCommand = holding(true);

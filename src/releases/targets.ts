@@ -47,12 +47,22 @@ export const rollbackSchema = z.strictObject({
 });
 
 /** Body of `POST /v1/holds`. */
-export const holdSchema = z.strictObject({
-  model: name,
-  environment: name,
-  held: z.boolean().default(true).describe('Whether releases are to stay away, or may come again'),
-  reason: reason.describe('Why: it stands in the manifest, in the commit, and in what releases end with'),
-});
+export const holdSchema = z
+  .strictObject({
+    model: name,
+    environment: name,
+    held: z.boolean().default(true).describe('Whether releases are to stay away, or may come again'),
+    reason: reason
+      .optional()
+      .describe(
+        'Why: it stands in the manifest, in the commit, and in what releases end with; required of a hold',
+      ),
+  })
+  .refine((asked) => !asked.held || asked.reason !== undefined, {
+    message: 'expected a reason: whoever wants to release there reads it',
+    path: ['reason'],
+  })
+  .transform((asked) => ({ ...asked, reason: asked.reason ?? 'held no longer' }));
 
 export interface HeldTarget {
   readonly model: string;

@@ -164,8 +164,17 @@ describe('a hold', () => {
     });
     expect(lifted).toMatchObject({ status: 200, body: { held: false } });
     await world.release(url, 'SUCCEEDED');
+    const target = { model: 'held', environment: 'production' };
+    expect(await post('/v1/holds', target)).toMatchObject({ status: 400 }); // for no reason
+    // The words of the refusal: lifting takes none.
+    await throughline('hold', 'held', '--environment', 'production', '--reason', 'again');
+    const free = await throughline('unhold', 'held', '--environment', 'production');
+    expect(free.stdout).toContain('held no longer');
+    await world.release(url, 'SUCCEEDED');
     const log = git(gitops, 'log', '--format=%s', 'main').split('\n');
     expect(log.filter((subject) => /^(?:Hold|Let)/.test(subject))).toEqual([
+      'Let releases into held in production',
+      'Hold held in production',
       'Let releases into held in production',
       'Hold held in production',
     ]);
