@@ -1,41 +1,29 @@
+import { statSync } from 'node:fs';
 import { defineConfig } from 'vitest/config';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
-const SURFACE = ['test/integration/gateway/*.test.ts', 'test/integration/{dev,metrics}.test.ts'];
-const GITOPS = ['test/integration/git*.test.ts', 'test/integration/{targets,promotion,verify}.test.ts'];
+/** What takes long begins first, so that no worker is left with it at the end: those that kill, then the large files. */
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const weight = ({ project, moduleId }: TestSpecification) =>
+      statSync(moduleId).size + (project.name === 'chaos' ? 1e6 : 0);
+    return files.sort((a, b) => weight(b) - weight(a));
+  }
+}
 
 export default defineConfig({
   test: {
+    // Most of them wait for real servers and builders, so that two cores do three files at a time.
+    maxWorkers: 3,
+    sequence: { sequencer: LongestFirst },
     projects: [
       { test: { name: 'unit', include: ['test/unit/**/*.test.ts'], testTimeout: 20_000 } },
       {
         test: {
           name: 'integration',
-          include: ['test/integration/*.test.ts'],
-          exclude: [...SURFACE, ...GITOPS],
+          include: ['test/integration/**/*.test.ts'],
           testTimeout: 120_000,
           hookTimeout: 180_000,
-          // Real servers and builders: one file at a time on the two cores that this is meant to run on.
-          fileParallelism: false,
-        },
-      },
-      {
-        test: {
-          // Of the integration tests, those of what people and programs meet: about a third of the time that all take.
-          name: 'surface',
-          include: SURFACE,
-          testTimeout: 120_000,
-          hookTimeout: 180_000,
-          fileParallelism: false,
-        },
-      },
-      {
-        test: {
-          // And those of what is written into GitOps repositories: another third.
-          name: 'gitops',
-          include: GITOPS,
-          testTimeout: 120_000,
-          hookTimeout: 180_000,
-          fileParallelism: false,
         },
       },
       {
@@ -63,7 +51,6 @@ export default defineConfig({
           include: ['test/chaos/**/*.test.ts'],
           testTimeout: 400_000,
           hookTimeout: 180_000,
-          fileParallelism: false,
         },
       },
     ],

@@ -110,10 +110,11 @@ await main(async () => {
   const wanted = only.filter((word) => !word.startsWith('--'));
   const scratch = mkdtempSync(join(tmpdir(), 'throughline-tests-'));
   try {
-    const vitest = (name, projects, stdio) => {
-      const report = join(scratch, `${projects[0]}.json`);
-      return suite(
-        name,
+    const report = join(scratch, 'vitest.json');
+    const projects = ['unit', 'integration', 'chaos'];
+    const vitest = () =>
+      suite(
+        wanted.length > 0 ? 'the tests that were named' : 'unit, integration and chaos tests',
         process.execPath,
         [
           'node_modules/vitest/vitest.mjs',
@@ -124,30 +125,14 @@ await main(async () => {
           `--outputFile.json=${report}`,
           ...wanted,
         ],
-        { env, ...(stdio ? { stdio } : {}) },
-        (output) => {
-          process.stderr.write(output);
+        { env, stdio: ['ignore', 'inherit', 'inherit'] },
+        () => {
           const { failures: bad, ...counts } = read(report);
           failures.push(...bad);
           return counts;
         },
       );
-    };
-    const live = ['ignore', 'inherit', 'inherit'];
-    if (wanted.length > 0) {
-      await vitest('the tests that were named', ['unit', 'integration', 'surface', 'gitops', 'chaos'], live);
-    } else {
-      // Most of it waits for something, so that two cores do all three; the longest one is shown as it goes.
-      const others = async () => {
-        await quickSuites(env);
-        await vitest('unit and chaos tests, and those of GitOps', ['unit', 'chaos', 'gitops']);
-      };
-      await Promise.all([
-        vitest('integration tests', ['integration'], live),
-        vitest('tests of gateway, CLI and metrics', ['surface']),
-        others(),
-      ]);
-    }
+    await Promise.all([vitest(), ...(wanted.length > 0 ? [] : [quickSuites(env)])]);
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }

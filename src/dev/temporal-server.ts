@@ -100,7 +100,7 @@ async function launch({ binary, data, port, uiPort }: TemporalServerOptions): Pr
   });
   failed.catch(() => undefined); // whoever waits for it gets it; nobody waiting is no crash
   if (server.pid !== undefined) {
-    await writeAtomically(record, JSON.stringify(await identify(server.pid)));
+    await writeAtomically(record, JSON.stringify((await identify(server.pid)) ?? null));
   }
   const address = `127.0.0.1:${port}`;
   const stop = async () => {
