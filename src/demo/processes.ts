@@ -32,11 +32,10 @@ export async function startDevProcess(
     stdio: ['ignore', 'pipe', file.fd],
     detached: true,
   });
-  await file.close();
   const { stdout } = child;
   if (!stdout) throw new Error('throughline dev has no output');
   const progress = followLog(log, say);
-  const addresses = await new Promise<Addresses>((resolve, reject) => {
+  const started = new Promise<Addresses>((resolve, reject) => {
     createInterface({ input: stdout }).once('line', (line) => {
       const parsed = JSON.parse(line) as Addresses & { error?: Problem };
       if (parsed.error) reject(ThroughlineError.from(parsed.error));
@@ -44,6 +43,9 @@ export async function startDevProcess(
     });
     child.once('exit', (code) => reject(new Error(`throughline dev ended with ${code}; its log is ${log}`)));
   });
+  started.catch(() => undefined); // waited for below
+  await file.close(); // not before somebody listens: it may end at once
+  const addresses = await started;
   progress.stop();
   stdout.destroy();
   child.unref();
@@ -85,12 +87,12 @@ export class RestartingWorker {
       stdio: ['ignore', log.fd, log.fd],
       detached: true,
     });
-    await log.close();
     this.child = child;
     child.unref();
     child.once('exit', () => {
       if (!this.stopping) void this.start();
     });
+    await log.close();
   }
 
   /** SIGKILL: no farewell, no clean-up. */

@@ -82,7 +82,6 @@ async function launch({ binary, data, port, uiPort }: TemporalServerOptions): Pr
     // A group of its own: an interrupt at the terminal reaches us first, and we stop it last.
     { stdio: ['ignore', log.fd, log.fd], detached: true },
   );
-  await log.close();
   let stopping = false;
   const exited = new Promise<void>((resolve) => server.once('exit', () => resolve()));
   const failed = new Promise<never>((_, reject) => {
@@ -99,6 +98,7 @@ async function launch({ binary, data, port, uiPort }: TemporalServerOptions): Pr
     server.once('exit', (code, signal) => broken(`ended (${signal ?? `exit code ${code}`})`));
   });
   failed.catch(() => undefined); // whoever waits for it gets it; nobody waiting is no crash
+  await log.close(); // not before somebody listens: it may end at once
   if (server.pid !== undefined) {
     await writeAtomically(record, JSON.stringify((await identify(server.pid)) ?? null));
   }

@@ -51,12 +51,14 @@ async function write(location: string, milliseconds: number): Promise<{ found: F
 async function survives(location: string): Promise<void> {
   const next = random(SEED);
   const safe = new Set<string>();
+  let longest = LONGEST_MS;
   for (let kill = 0; kill <= KILLS; kill += 1) {
-    const { found, safe: more } = await write(location, kill === KILLS ? 0 : next() * LONGEST_MS);
+    const { found, safe: more } = await write(location, kill === KILLS ? 0 : next() * longest);
     expect(Object.entries(found.broken).filter(([, count]) => count !== 0)).toEqual([]);
     const there = new Set(found.ids);
     expect([...safe].filter((id) => !there.has(id))).toEqual([]);
     for (const id of more) safe.add(id);
+    if (more.length === 0) longest *= 1.3; // a slow machine, on which it would never come to anything
     if (kill > 0 && kill % 20 === 0) console.log(`${kill} of ${KILLS} kills, ${safe.size} releases are safe`);
   }
   expect(safe.size).toBeGreaterThan(KILLS);

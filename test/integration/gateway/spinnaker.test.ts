@@ -307,8 +307,9 @@ describe('monitor', () => {
     const url = await first.listen({ host: '127.0.0.1', port: 0 });
     const stage = { ...stageOf({ repository: slow, execution: execution() }), url: `${url}/v1/releases` };
     const { statusUrl } = await create(stage);
-    const closing = first.close(2);
-    for (let looks = 0; looks < 10; looks += 1) {
+    const closing = first.close(4);
+    const begun = Date.now();
+    while (Date.now() - begun < 2_000) {
       expect((await monitor(stage, statusUrl)).state).toBe('RUNNING');
       await sleep(150);
     }
