@@ -7,9 +7,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { sql } from 'drizzle-orm';
 import { afterAll, describe, expect, it } from 'vitest';
+import type { Database } from '../src/lineage/database.js';
 import { find, impact, servedAt } from '../src/lineage/find.js';
 import { LineageStore } from '../src/lineage/index.js';
-import type { Database } from '../src/lineage/store.js';
 import { Postgres } from '../test/support/postgres.js';
 import { random } from '../test/support/random.js';
 

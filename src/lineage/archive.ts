@@ -3,8 +3,9 @@
 import { and, eq, isNotNull } from 'drizzle-orm';
 import type { CommitSha, ReleaseId } from '../domain/ids.js';
 import type { Outcome, ReleaseRecord, StageType } from '../domain/release.js';
+import type { Database } from './database.js';
 import { deployments, releases } from './schema.js';
-import { type Database, reach } from './store.js';
+import { reach } from './store.js';
 
 /** The record of a release that has ended; undefined where none is known. */
 export async function archivedRelease(database: Database, id: string): Promise<ReleaseRecord | undefined> {

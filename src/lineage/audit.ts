@@ -1,7 +1,8 @@
 // The audit log's rows: added by gateways, read by administrators, changed by nobody (migrations/0001_gateway.sql).
 import { and, desc, eq, lt, or } from 'drizzle-orm';
+import type { Database } from './database.js';
 import { type AuditRow, audit } from './schema.js';
-import { type Database, reach } from './store.js';
+import { reach } from './store.js';
 
 export interface AuditFilter {
   readonly actor?: string | undefined;

@@ -4,8 +4,9 @@ import { alias } from 'drizzle-orm/pg-core';
 import { type Drift, type DriftCheck, type ExpectedState, targetKey } from '../domain/drift.js';
 import { parseTraceparent } from '../domain/trace.js';
 import type { DriftAnswer, DriftedTarget } from './answer.js';
+import type { Database } from './database.js';
 import { deployments, drifts, releases, targets } from './schema.js';
-import { type Database, reach } from './store.js';
+import { reach } from './store.js';
 import { CHUNK, chunks, excluded } from './write.js';
 
 /** What somebody brings back by hand, nobody waits for: that long it may take to be rolled out. */

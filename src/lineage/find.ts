@@ -10,9 +10,10 @@ import type {
   PodAnswer,
   ReleaseAnswer,
 } from './answer.js';
+import type { Database } from './database.js';
 import { type Candidate, candidatesOf, type Kind, normalizeQuery } from './identify.js';
 import { attestations, deployments, pods, releases, targets } from './schema.js';
-import { type Database, reach } from './store.js';
+import { reach } from './store.js';
 
 /** Of what very many releases share, the newest are told. */
 export const MOST_RELEASES = 20;

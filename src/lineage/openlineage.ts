@@ -3,32 +3,9 @@
 import { createHash } from 'node:crypto';
 import { splitImage } from '../domain/ids.js';
 import { VERSION } from '../version.js';
+import type { Dataset, EventType, Facet, RunEvent } from './openlineage-event.js';
 import type { LineageRecord } from './record.js';
 import type { DeploymentRow, StageTimes } from './schema.js';
-
-type EventType = 'START' | 'COMPLETE' | 'FAIL' | 'ABORT';
-type Facet = Readonly<Record<string, unknown>>;
-
-interface Dataset {
-  readonly namespace: string;
-  readonly name: string;
-  readonly facets: Readonly<Record<string, Facet>>;
-}
-
-export interface RunEvent {
-  readonly eventType: EventType;
-  readonly eventTime: string;
-  readonly producer: string;
-  readonly schemaURL: string;
-  readonly run: { readonly runId: string; readonly facets: Readonly<Record<string, Facet>> };
-  readonly job: {
-    readonly namespace: string;
-    readonly name: string;
-    readonly facets: Readonly<Record<string, Facet>>;
-  };
-  readonly inputs: readonly Dataset[];
-  readonly outputs: readonly Dataset[];
-}
 
 /** An event, with what it is known by where it may be computed again. */
 export interface Outgoing {

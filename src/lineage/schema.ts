@@ -17,7 +17,7 @@ import type { ApprovalRecord } from '../domain/approval.js';
 import type { Drift } from '../domain/drift.js';
 import type { Problem } from '../domain/errors.js';
 import type { BaseImage, NonFinite, Outcome, Rollback, StageStatus } from '../domain/release.js';
-import type { RunEvent } from './openlineage.js';
+import type { RunEvent } from './openlineage-event.js';
 
 /** What is looked up by how it begins: in the order of its bytes, whatever the database's locale. */
 const bytewise = customType<{ data: string }>({ dataType: () => 'text collate "C"' });

@@ -6,11 +6,11 @@ import { PGlite } from '@electric-sql/pglite';
 import { and, eq, gt, inArray, isNotNull, max, notInArray, sql } from 'drizzle-orm';
 import { drizzle as drizzlePg } from 'drizzle-orm/node-postgres';
 import { migrate as migratePg } from 'drizzle-orm/node-postgres/migrator';
-import type { PgDatabase, PgQueryResultHKT } from 'drizzle-orm/pg-core';
 import { drizzle as drizzlePglite } from 'drizzle-orm/pglite';
 import { migrate as migratePglite } from 'drizzle-orm/pglite/migrator';
 import { Client, Pool } from 'pg';
 import { messageOf, ThroughlineError } from '../domain/errors.js';
+import type { Database, ScannedTarget } from './database.js';
 import type { Outgoing } from './openlineage.js';
 import type { LineageRecord } from './record.js';
 import * as schema from './schema.js';
@@ -18,8 +18,6 @@ import { DATABASE_URL, DATABASE_URL_FORM } from './url.js';
 import { CHUNK, chunks, ofTarget, putDeployments, putReleases } from './write.js';
 
 const { attestations, deployments, drifts, outbox, pods, positions, releases, targets } = schema;
-
-export type Database = PgDatabase<PgQueryResultHKT, typeof schema>;
 
 /** Beside this file, in the sources and where it is built. */
 const MIGRATIONS = fileURLToPath(new URL('migrations', import.meta.url));
@@ -36,7 +34,6 @@ export interface StoreLocation {
   readonly directory?: string | undefined;
 }
 
-export type ScannedTarget = typeof targets.$inferSelect;
 /** A commit that its release has made, and when it was rolled out, where that is known. */
 export interface MadeCommit {
   readonly release: string;

@@ -1,9 +1,9 @@
 // How rows come into the store's tables, within a transaction. Idempotent: whatever is written again stays as it is.
 import { and, eq, getTableColumns, inArray, notInArray, type SQL, sql } from 'drizzle-orm';
 import type { PgColumn, PgTable } from 'drizzle-orm/pg-core';
+import type { Database, ScannedTarget } from './database.js';
 import type { LineageRecord } from './record.js';
 import * as schema from './schema.js';
-import type { Database, ScannedTarget } from './store.js';
 
 const { attestations, deployments, pods, releases, targets } = schema;
 

@@ -4,7 +4,8 @@ import type { DeployedTemplate } from '../activities/gitops/manifest.js';
 import { messageOf } from '../domain/errors.js';
 import { redact } from '../domain/urls.js';
 import { type Deployed, deploymentsByHand } from '../lineage/by-hand.js';
-import type { LineageStore, ScannedTarget } from '../lineage/store.js';
+import type { ScannedTarget } from '../lineage/database.js';
+import type { LineageStore } from '../lineage/store.js';
 import type { Logger } from '../telemetry/log.js';
 
 export class GitOpsScan {

@@ -11,7 +11,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { DriftSummary } from '../../src/domain/drift.js';
 import type { LineageAnswer } from '../../src/lineage/answer.js';
 import { LineageStore, type StoreHandle, StoreReader } from '../../src/lineage/index.js';
-import type { RunEvent } from '../../src/lineage/openlineage.js';
+import type { RunEvent } from '../../src/lineage/openlineage-event.js';
 import { dump } from '../support/lineage.js';
 import { Postgres } from '../support/postgres.js';
 import { git, World } from '../support/world.js';
