@@ -3,14 +3,14 @@ import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { CommitSha } from '../domain/ids.js';
 import { exists } from '../processes/index.js';
-import type { Mirror } from './mirror.js';
+import type { Copy } from './copy.js';
 
 /**
  * Writes the files of a commit below `target`, which appears whole or not at all; done before counts as done. With `below`
  * only those in a directory of the commit, at their places. Submodules are empty directories, and LFS pointers files.
  */
 export async function checkOut(
-  mirror: Mirror,
+  mirror: Copy,
   commit: CommitSha,
   target: string,
   signal?: AbortSignal,

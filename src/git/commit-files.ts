@@ -2,9 +2,9 @@
 import { ThroughlineError } from '../domain/errors.js';
 import type { CommitSha } from '../domain/ids.js';
 import { normalizePath, type SourceFiles, symbolicLink, tooLarge } from '../plan/index.js';
+import type { Copy } from './copy.js';
 import { remoteFailure } from './failures.js';
 import { gitIn } from './git.js';
-import type { Mirror } from './mirror.js';
 
 /** git ls-tree(1): mode, type, object, then a tab and the name. Sizes would fetch every file of the directory. */
 const TREE_ENTRY = /^(\d{6}) (\w+) ([0-9a-f]{40})\t(.*)$/s;
@@ -17,7 +17,7 @@ interface TreeEntry {
 }
 
 /** A commit does not change: each directory on the way is listed once, however many of its files are asked for. */
-export function commitFiles(mirror: Mirror, commit: CommitSha): SourceFiles {
+export function commitFiles(mirror: Copy, commit: CommitSha): SourceFiles {
   const git = gitIn(mirror.directory);
   const listings = new Map<string, Promise<Map<string, TreeEntry>>>();
   const listing = (tree: string) => {

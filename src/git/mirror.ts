@@ -15,6 +15,7 @@ import { exists } from '../processes/index.js';
 import { accessEnvironment } from './access.js';
 import { checkOut } from './checkout.js';
 import { commitFiles } from './commit-files.js';
+import type { Copy } from './copy.js';
 import { joined } from './environment.js';
 import { remoteFailure } from './failures.js';
 import { gitIn } from './git.js';
@@ -40,7 +41,7 @@ const REMOTE = 'origin';
 
 const BRANCH_FETCHES = new SingleFlight<CommitSha>();
 
-export class Mirror {
+export class Mirror implements Copy {
   private constructor(
     readonly repository: string,
     /** The bare repository on this machine. */

@@ -9,9 +9,9 @@ import type { SimpleGit } from 'simple-git';
 import { messageOf } from '../domain/errors.js';
 import type { CommitSha } from '../domain/ids.js';
 import { exists } from '../processes/index.js';
+import type { Copy } from './copy.js';
 import { withConfiguration } from './environment.js';
 import { gitIn } from './git.js';
-import type { Mirror } from './mirror.js';
 import { verdictOn } from './server-messages.js';
 
 /** git-config(1): with a promisor remote an object that is not here is no damage, but fetched. The URL holds no secret. */
@@ -51,7 +51,7 @@ export async function ensureOnDemand(
 
 /** Fetches those of some files of a commit that are not here, by one request. */
 export async function fetchMissing(
-  mirror: Mirror,
+  mirror: Copy,
   remote: string,
   commit: CommitSha,
   paths: readonly string[],
