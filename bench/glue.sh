@@ -28,15 +28,19 @@ stage evaluate
 
 git clone --quiet "$MODEL_URL" "$work/model"
 commit=$(git -C "$work/model" rev-parse HEAD)
-buildctl --addr "$BUILDKIT_ADDRESS" --tlscacert "$CA" --tlscert "$BUILDKIT_CERT" --tlskey "$BUILDKIT_KEY" \
-  build --progress=plain --frontend=dockerfile.v0 \
-  --local "context=$work/model/inference" --local "dockerfile=$work/model/inference" \
-  --opt "context:model=${model/oci:/docker-image:}" --opt "context:base=docker-image://$BASE_IMAGE" \
-  --opt "build-arg:MODEL_ID=$model_id" \
-  --import-cache "type=registry,ref=$IMAGE:buildcache" \
-  --export-cache "type=registry,ref=$IMAGE:buildcache,mode=max,image-manifest=true,oci-mediatypes=true" \
-  --metadata-file "$work/metadata.json" \
-  --output "type=image,push=true,name=$IMAGE:$JOB,oci-mediatypes=true" > "$work/build.log" 2>&1 || { cat "$work/build.log"; exit 1; }
+# The image and the cache have layers in common: a registry may mix the two pushes up, and takes the second attempt.
+build() {
+  buildctl --addr "$BUILDKIT_ADDRESS" --tlscacert "$CA" --tlscert "$BUILDKIT_CERT" --tlskey "$BUILDKIT_KEY" \
+    build --progress=plain --frontend=dockerfile.v0 \
+    --local "context=$work/model/inference" --local "dockerfile=$work/model/inference" \
+    --opt "context:model=${model/oci:/docker-image:}" --opt "context:base=docker-image://$BASE_IMAGE" \
+    --opt "build-arg:MODEL_ID=$model_id" \
+    --import-cache "type=registry,ref=$IMAGE:buildcache" \
+    --export-cache "type=registry,ref=$IMAGE:buildcache,mode=max,image-manifest=true,oci-mediatypes=true" \
+    --metadata-file "$work/metadata.json" \
+    --output "type=image,push=true,name=$IMAGE:$JOB,oci-mediatypes=true" > "$work/build.log" 2>&1
+}
+build || build || { cat "$work/build.log"; exit 1; }
 digest=$(yq --input-format json --output-format yaml '."containerimage.digest"' "$work/metadata.json")
 stage build
 
