@@ -13,11 +13,13 @@ import { build, git, main, nodePackages, postgres, root, SetupError, say, setUp 
 const WRITERS = {
   gitops: {
     what: 'the writer of a GitOps branch, beside others who edit the same files',
+    test: 'test/chaos/gitops-kills.test.ts',
     kills: 'GITOPS_KILLS',
     seed: 'GITOPS_SEED',
   },
   lineage: {
     what: 'the writer of the lineage store, embedded and PostgreSQL',
+    test: 'test/chaos/lineage-kills.test.ts',
     kills: 'LINEAGE_KILLS',
     seed: 'LINEAGE_SEED',
   },
@@ -51,14 +53,14 @@ function options() {
         `There is no ${positionals.join(' ')}; there are ${Object.keys(WRITERS).join(' and ')}`,
       );
     }
-    return { ...values, writer: WRITERS[writer], test: `test/chaos/${writer}-kills.test.ts` };
+    return { ...values, writer: WRITERS[writer] };
   } catch (error) {
     throw error instanceof SetupError ? error : new SetupError(error.message);
   }
 }
 
 await main(async () => {
-  const { releases, kills, seed, faults, away, json, writer, test, ...rest } = options();
+  const { releases, kills, seed, faults, away, json, writer, ...rest } = options();
   say('▸ setting up');
   if (writer) {
     await git(!rest['no-install']);
@@ -68,7 +70,13 @@ await main(async () => {
     say(`\n▸ ${kills} kills of ${writer.what}`);
     const { status } = spawnSync(
       process.execPath,
-      ['node_modules/vitest/vitest.mjs', 'run', '--project=chaos', '--disable-console-intercept', test],
+      [
+        'node_modules/vitest/vitest.mjs',
+        'run',
+        writer.test, // before a flag that would take it for its value
+        '--project=chaos',
+        '--disable-console-intercept',
+      ],
       {
         cwd: root,
         stdio: 'inherit',
