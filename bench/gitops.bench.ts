@@ -73,7 +73,7 @@ async function loops(directory: string, repository: string, releases: readonly s
       stdio: ['ignore', 'ignore', 'inherit'],
       detached: true, // a group of its own: git's processes end with it
     });
-    const kill = () => child.pid && process.kill(-child.pid, 'SIGTERM');
+    const kill = () => child.pid && child.exitCode === null && process.kill(-child.pid, 'SIGTERM');
     late.addEventListener('abort', kill, { once: true });
     const [code] = await once(child, 'exit');
     late.removeEventListener('abort', kill);

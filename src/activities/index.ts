@@ -150,15 +150,19 @@ export interface MergeWait {
   readonly deadline: string;
 }
 
-export interface DeploymentWait {
+/** A commit, and what deploys it. */
+export interface DeployedCommit {
   readonly change: DeploymentChange;
   readonly commit: CommitSha;
   readonly application: string;
   readonly namespace: string;
+  /** The commit takes the change back: what is looked for is what was there before. */
+  readonly restores?: SaidFields | undefined;
+}
+
+export interface DeploymentWait extends DeployedCommit {
   /** ISO 8601: until when. */
   readonly deadline: string;
-  /** The commit takes the change back: what is waited for is what was there before. */
-  readonly restores?: SaidFields | undefined;
 }
 
 /** A deployment that was taken back. */
@@ -251,10 +255,7 @@ export interface Activities {
    * Decides whether a deployment is good; a check that fails is a result. Idempotent but for what is asked: attempts go on
    * where the last one was, and adopt its Job.
    */
-  verifyDeployment(
-    verification: Verification,
-    deployed?: Omit<DeploymentWait, 'deadline'>,
-  ): Promise<VerifyResult>;
+  verifyDeployment(verification: Verification, deployed?: DeployedCommit): Promise<VerifyResult>;
   /** Takes back a deployment that was interrupted; gives its commit, where it got through. Idempotent. */
   findDeployment(change: DeploymentChange): Promise<GitOpsCommit | undefined>;
   /** Checks what is attested of an image that is deployed again. Throws TL_ATTESTATION_INVALID. Changes nothing. */

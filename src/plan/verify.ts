@@ -1,5 +1,6 @@
 // What decides whether a deployment is good: that it stays healthy, an HTTP probe, a Job, or a Prometheus query. As strict as
-// the rest of the plan, and narrower than what it looks like, since the worker is who asks: no secrets, no way to another host than the one named.
+// the rest of the plan, and narrower than what it looks like, since the worker is who asks: no secrets, no way to another
+// host than the one named.
 import { z } from 'zod';
 import { CHECK_KINDS } from '../domain/verification.js';
 import { duration, label, path, SECRET_NAME } from './parts.js';

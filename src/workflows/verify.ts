@@ -2,8 +2,8 @@
 // one is begun. A check that does not pass ends the release with a code of its own, so that whoever rolls back can tell.
 import { CancellationScope, isCancellation } from '@temporalio/workflow';
 import type {
+  DeployedCommit,
   DeploymentChange,
-  DeploymentWait,
   PreparedRelease,
   TrainingJob,
   Verification,
@@ -78,13 +78,11 @@ function problemOfCheck({ environment, name, expected, found }: VerifyResult): P
   };
 }
 
-type Deployed = Omit<DeploymentWait, 'deadline'>;
-
 async function decide(
   check: VerifyCheck,
   verification: Verification,
   { settings }: PreparedRelease,
-  deployed: Deployed | undefined,
+  deployed: DeployedCommit | undefined,
 ): Promise<VerifyResult> {
   const { job } = verification;
   const seconds = timeoutOf(check);
@@ -111,7 +109,11 @@ const timeoutOf = ({ health, http, job, prometheus }: VerifyCheck): number =>
   (health ?? http ?? job ?? prometheus)?.timeout ?? 0;
 
 /** What there is to look at, for as long as the check wants. */
-function deployedBy(change: DeploymentChange, { argocd }: Deployment, progress: ReleaseProgress): Deployed {
+function deployedBy(
+  change: DeploymentChange,
+  { argocd }: Deployment,
+  progress: ReleaseProgress,
+): DeployedCommit {
   const { commit } =
     progress.record().deployments.find(({ environment }) => environment === change.environment) ?? {};
   if (!argocd || !commit) throw new ThroughlineError('TL_INTERNAL', `${change.environment} was not synced`);

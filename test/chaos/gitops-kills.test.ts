@@ -1,6 +1,5 @@
 // The GitOps writer survives its own death: killed at random and at each of its steps, while others edit the same files, it
-// leaves the branch as if nothing had happened. `npm run chaos -- gitops --kills 200` for
-// many kills.
+// leaves the branch as if nothing had happened. `npm run chaos -- gitops --kills 200` for many kills.
 import { execFileSync, spawn } from 'node:child_process';
 import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

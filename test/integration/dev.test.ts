@@ -134,9 +134,7 @@ describe('throughline dev', () => {
     expect(waiting.stdout).toContain('TL_METRIC_BELOW_GATE');
     expect(await stop(current, 'SIGINT')).toBe(0);
   });
-});
 
-describe('the command line', () => {
   it('starts Temporal again where that loses a port to somebody else, and says so where it never serves', async () => {
     const real = await temporalBinary(cacheDirectory(), () => {});
     const once = join(directory, 'taken');
@@ -153,7 +151,9 @@ describe('the command line', () => {
       problem: { code: 'TL_TEMPORAL_UNAVAILABLE', found: expect.stringContaining('address already in use') },
     });
   });
+});
 
+describe('the command line', () => {
   it('validates plans, and prints their schema', async () => {
     const model = join(directory, 'model');
     expect((await cli('validate', model)).stdout).toContain('is valid');

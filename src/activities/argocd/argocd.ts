@@ -1,3 +1,4 @@
+// The SyncWatcher of Argo CD, through its Application resources and the Kubernetes API alone: no Argo CD account is needed.
 import { type ErrorCode, ThroughlineError } from '../../domain/errors.js';
 import type { SyncedDeployment } from '../../domain/release.js';
 import { ApiError, asProblem, type KubernetesApi, resourcePath } from '../../kubernetes/api.js';
@@ -11,7 +12,15 @@ import { type Application, ailing, complaints, heldBack, pausedBy, revisionAt } 
 import { Relations } from './relations.js';
 import { ailmentIn, missingIn, runningOf } from './running.js';
 import { sourceOf } from './sources.js';
-import type { ExpectedDeployment, Look, SyncOptions, SyncTarget, SyncWatcher } from './watcher.js';
+import {
+  type ExpectedDeployment,
+  type ExpectedWorkload,
+  LOOK_SECONDS,
+  type Look,
+  type SyncOptions,
+  type SyncTarget,
+  type SyncWatcher,
+} from './watcher.js';
 
 const API_VERSION = 'argoproj.io/v1alpha1';
 const REFRESH_ANNOTATION = 'argocd.argoproj.io/refresh';
@@ -19,8 +28,6 @@ const REFRESH_ANNOTATION = 'argocd.argoproj.io/refresh';
 const REFRESH_AGAIN_MS = 10_000;
 /** How often a wait looks though nothing was heard. Milliseconds. */
 const LOOK_MS = 3_000;
-/** How often a deployment is looked at that is there. Milliseconds. */
-const HEALTH_LOOK_MS = 5_000;
 /** While pods start, which is a matter of seconds and of another API. Milliseconds. */
 const ROLLOUT_LOOK_MS = 300;
 
@@ -67,8 +74,7 @@ export class ArgoCdSyncWatcher implements SyncWatcher {
     { signal, report, observe }: SyncOptions,
   ): Promise<SyncedDeployment> {
     const { application: name, namespace, commit } = expected;
-    const watch = this.watchOf(namespace);
-    await patiently('watch Applications', () => watch.synced(signal), signal, report);
+    const watch = await this.synced(namespace, { signal, report });
     const relations = new Relations(this.gitops, expected, signal);
     let refreshedAt = 0;
     for (;;) {
@@ -104,13 +110,9 @@ export class ArgoCdSyncWatcher implements SyncWatcher {
     }
   }
 
-  async *looks(
-    expected: Omit<ExpectedDeployment, 'deadline'>,
-    { signal, report }: SyncOptions,
-  ): AsyncGenerator<Look> {
+  async *looks(expected: ExpectedWorkload, { signal, report }: SyncOptions): AsyncGenerator<Look> {
     const { application: name, namespace } = expected;
-    const watch = this.watchOf(namespace);
-    await patiently('watch Applications', () => watch.synced(signal), signal, report);
+    const watch = await this.synced(namespace, { signal, report });
     const relations = new Relations(this.gitops, expected, signal);
     for (;;) {
       const application = watch.of(name)[0];
@@ -120,7 +122,7 @@ export class ArgoCdSyncWatcher implements SyncWatcher {
         const why = await this.ailment(application, relations, signal);
         yield why ? { is: 'ailing', why } : { is: 'healthy' };
       }
-      await watch.changed(name, application?.metadata.resourceVersion, HEALTH_LOOK_MS, signal);
+      await watch.changed(name, application?.metadata.resourceVersion, LOOK_SECONDS * 1000, signal);
     }
   }
 
@@ -131,7 +133,7 @@ export class ArgoCdSyncWatcher implements SyncWatcher {
     signal: AbortSignal,
   ): Promise<string | undefined> {
     const { index } = await relations.source(application);
-    const { sync, health, operationState } = application.status ?? {};
+    const { sync, operationState } = application.status ?? {};
     const { phase, syncResult } = operationState ?? {};
     const seen = revisionAt(index, sync?.revision, sync?.revisions);
     const applied = revisionAt(index, syncResult?.revision, syncResult?.revisions);
@@ -139,9 +141,7 @@ export class ArgoCdSyncWatcher implements SyncWatcher {
     if (phase === 'Succeeded' && applied !== undefined && (await relations.of(applied)) === 'older')
       throw reverted(application, applied);
     const pods = await ailmentIn(this.api, application, relations, signal);
-    if (health?.status !== 'Degraded' && health?.status !== 'Missing') return pods;
-    const details = [health.message, ...ailing(application), ...(pods ? [pods] : [])].filter(Boolean);
-    return `Argo CD reports ${[health.status, ...details].join('; ')}`;
+    return degraded(application, pods) ?? pods;
   }
 
   /** I5, step by step: what is missing; undefined where nothing is. */
@@ -200,12 +200,8 @@ export class ArgoCdSyncWatcher implements SyncWatcher {
       return this.unsynced(application, operation, synced, because, signal);
     relations.rollingOut = true;
     const missing = await missingIn(this.api, application, expected, relations, signal);
-    if (health?.status === 'Degraded' || health?.status === 'Missing') {
-      const details = [health.message, ...ailing(application), ...(missing ? [missing] : [])]
-        .filter(Boolean)
-        .join('; ');
-      return { code: 'TL_DEPLOYMENT_UNHEALTHY', doing: `Argo CD reports ${health.status}: ${details}` };
-    }
+    const ill = degraded(application, missing);
+    if (ill) return { code: 'TL_DEPLOYMENT_UNHEALTHY', doing: ill };
     if (missing) return { code: 'TL_DEPLOYMENT_UNHEALTHY', doing: `rolling out: ${missing}` };
     if (health?.status !== 'Healthy') {
       return {
@@ -268,6 +264,16 @@ export class ArgoCdSyncWatcher implements SyncWatcher {
     }
   }
 
+  /** The watch of the namespace's Applications, once it has heard of all of them. */
+  private async synced(
+    namespace: string,
+    { signal, report }: SyncOptions,
+  ): Promise<SharedWatch<Application>> {
+    const watch = this.watchOf(namespace);
+    await patiently('watch Applications', () => watch.synced(signal), signal, report);
+    return watch;
+  }
+
   private watchOf(namespace: string): SharedWatch<Application> {
     const existing = this.watches.get(namespace);
     if (existing) return existing;
@@ -290,6 +296,14 @@ export class ArgoCdSyncWatcher implements SyncWatcher {
 
 function missingApplication({ namespace, application }: ExpectedDeployment): Obstacle {
   return { code: 'TL_APPLICATION_NOT_FOUND', doing: `Application ${namespace}/${application} is not there` };
+}
+
+/** What Argo CD says of a deployment that is ill, with what else is known of its pods; undefined where it does not say that. */
+function degraded(application: Application, pods: string | undefined): string | undefined {
+  const { health } = application.status ?? {};
+  if (health?.status !== 'Degraded' && health?.status !== 'Missing') return undefined;
+  const details = [health.message, ...ailing(application), pods].filter(Boolean).join('; ');
+  return `Argo CD reports ${health.status}: ${details}`;
 }
 
 function reverted({ metadata }: Application, revision: string): ThroughlineError {

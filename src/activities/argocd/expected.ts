@@ -1,7 +1,7 @@
 // What a wait for Argo CD, or a look at what it has deployed, expects to find, out of what the release asks for.
 import { deployChange, restoredChange, servedTrace, targetOf } from '../gitops/deployment.js';
-import type { DeploymentWait } from '../index.js';
-import type { ExpectedDeployment } from './watcher.js';
+import type { DeployedCommit } from '../index.js';
+import type { ExpectedWorkload } from './watcher.js';
 
 export function expectedOf({
   change,
@@ -9,7 +9,7 @@ export function expectedOf({
   application,
   namespace,
   restores,
-}: Omit<DeploymentWait, 'deadline'>): Omit<ExpectedDeployment, 'deadline'> {
+}: DeployedCommit): ExpectedWorkload {
   const { repository, branch } = change;
   const target = { application, namespace, repository, branch, ...targetOf(change) };
   const restored = restores && restoredChange(change, restores);

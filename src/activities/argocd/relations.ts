@@ -5,7 +5,7 @@ import type { GitOpsRepository, Revision } from '../gitops/change.js';
 import { type WorkloadName, workloadOf } from '../gitops/edit.js';
 import type { Application, SourceOf } from './application.js';
 import { sourceOf } from './sources.js';
-import type { ExpectedDeployment } from './watcher.js';
+import type { ExpectedWorkload } from './watcher.js';
 
 /** Within a second or two the kubelet says that a container has ended. Milliseconds. */
 const STEADY_MS = 2_500;
@@ -22,7 +22,7 @@ export class Relations {
 
   constructor(
     private readonly gitops: GitOpsRepository,
-    private readonly expected: Omit<ExpectedDeployment, 'deadline'>,
+    private readonly expected: ExpectedWorkload,
     private readonly signal: AbortSignal,
   ) {}
 

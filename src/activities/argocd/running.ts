@@ -6,13 +6,13 @@ import { type Deployment, type Pod, selectorOf, WORKLOADS } from '../../kubernet
 import { type Application, revisionAt } from './application.js';
 import type { Relations } from './relations.js';
 import { ailmentOf, missingOf, rolloutOf, troubleOf, unprobed } from './rollout.js';
-import type { ExpectedDeployment } from './watcher.js';
+import type { ExpectedWorkload } from './watcher.js';
 
 /** What the workload lacks of the change, in a person's words; undefined where nothing, or where it is Argo CD's to judge. */
 export async function missingIn(
   api: KubernetesApi,
   application: Application,
-  expected: ExpectedDeployment,
+  expected: ExpectedWorkload,
   relations: Relations,
   signal: AbortSignal,
 ): Promise<string | undefined> {
@@ -40,7 +40,7 @@ export async function ailmentIn(
 export async function runningOf(
   api: KubernetesApi,
   application: Application,
-  expected: ExpectedDeployment,
+  expected: ExpectedWorkload,
   relations: Relations,
   signal: AbortSignal,
 ): Promise<{ synced: SyncedDeployment; rollout: ReturnType<typeof rolloutOf> }> {

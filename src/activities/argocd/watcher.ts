@@ -13,12 +13,16 @@ export interface SyncTarget extends DeployTarget {
   readonly container: string;
 }
 
-export interface ExpectedDeployment extends SyncTarget {
+/** What the cluster is to run. */
+export interface ExpectedWorkload extends SyncTarget {
   readonly change: DeployChange;
   readonly commit: CommitSha;
   /** What the pods' annotation must say. */
   readonly traceparent: string;
   readonly imageDigest: Digest;
+}
+
+export interface ExpectedDeployment extends ExpectedWorkload {
   /** ISO 8601: until when it is waited for. */
   readonly deadline: string;
 }
@@ -30,6 +34,9 @@ export interface SyncOptions {
   /** What was seen, for the trace. */
   readonly observe?: (...observations: Observation[]) => void;
 }
+
+/** Between two looks at a deployment nobody waits for longer. */
+export const LOOK_SECONDS = 5;
 
 /** How a deployment that was synced and healthy fares. */
 export type Look =
@@ -44,8 +51,8 @@ export interface SyncWatcher {
   /** Waits until the cluster runs the change (I5). Throws what stands in its way at the deadline. */
   wait(expected: ExpectedDeployment, options: SyncOptions): Promise<SyncedDeployment>;
   /**
-   * Looks at what runs, whenever something changes and every few seconds, without an end. Throws TL_SYNC_REVERTED where
+   * Looks at what runs, whenever something changes and every LOOK_SECONDS, without an end. Throws TL_SYNC_REVERTED where
    * people have taken it back, TL_RELEASE_SUPERSEDED where a newer release has replaced it.
    */
-  looks(expected: Omit<ExpectedDeployment, 'deadline'>, options: SyncOptions): AsyncIterable<Look>;
+  looks(expected: ExpectedWorkload, options: SyncOptions): AsyncIterable<Look>;
 }

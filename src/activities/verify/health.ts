@@ -1,12 +1,9 @@
 // Health: looks at what runs for as long as the plan wants. How long it has ailed on end travels with the heartbeats, so that
 // a killed worker's successor goes on from there.
 import { formatDuration, type HealthCheck } from '../../plan/index.js';
-import type { Look } from '../argocd/watcher.js';
+import { LOOK_SECONDS, type Look } from '../argocd/watcher.js';
 import { type Held, heldOn, NOT_HELD } from './judge-samples.js';
 import type { Verdict, Verification, VerifyOptions } from './verifier.js';
-
-/** Between two looks nobody waits for longer; a pause that is longer is one in which nobody looked. Seconds. */
-const LOOK_SECONDS = 5;
 
 interface Progress {
   readonly samples: number;
